@@ -1,0 +1,1 @@
+"""Foundations that every other package may import: errors, artifacts on disk, configuration, progress, executors."""
