@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 from pyasr.base.errors import ConfigError, PyasrError
@@ -33,7 +34,7 @@ class SerialExecutor(concurrent.futures.Executor):
         future: concurrent.futures.Future = concurrent.futures.Future()
         try:
             future.set_result(fn(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001 - whatever a job raises belongs to its future
+        except Exception as error:  # whatever a job raises belongs to its future
             future.set_exception(error)
         return future
 
@@ -113,7 +114,7 @@ def run_jobs(
         for _ in track(concurrent.futures.as_completed(futures), what, total=len(futures), unit=unit):
             pass
         return [future.result() for future in futures]
-    except concurrent.futures.process.BrokenProcessPool as error:
+    except BrokenProcessPool as error:
         raise PyasrError(
             f"{what}: a worker process died (killed, or out of memory); run again with fewer workers"
             " (--executor processes:1): finished stages are kept"

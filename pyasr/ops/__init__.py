@@ -1,0 +1,1 @@
+"""The native kernels' Python face, one file a topic; `reference.py` holds the slow, obvious twin of each."""

@@ -1,0 +1,31 @@
+"""Statistics of feature frames grouped by a key: what trees and diagonal Gaussians are estimated from."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pyasr import _core
+
+
+def accumulate_stats(
+    features: np.ndarray,
+    keys: np.ndarray,
+    num_keys: int,
+    weights: np.ndarray | None = None,
+    num_threads: int = 1,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weighted count, sum and sum of squares of the frames of each key.
+
+    features: float32 (T, D). keys: int32 (T,) in [-1, num_keys); frames with -1 are left out.
+    weights: float32 (T,), all one when None.
+    Returns count float64 (K,), sum float64 (K, D), sumsq float64 (K, D); K = num_keys. Sums run over the
+    frames in order whatever num_threads. ValueError names the frame of a key out of range or of a value
+    or weight that is not finite; TypeError for other types (nothing is converted silently).
+    """
+    weights = np.empty(0, np.float32) if weights is None else weights
+    expected = (("features", features, np.float32), ("keys", keys, np.int32), ("weights", weights, np.float32))
+    for name, array, dtype in expected:
+        if array.dtype != dtype:
+            raise TypeError(f"{name} is {array.dtype}, not {np.dtype(dtype).name}")
+    contiguous = [np.ascontiguousarray(array) for array in (features, keys, weights)]
+    return _core.accumulate_stats(*contiguous, num_keys, num_threads)

@@ -1,0 +1,125 @@
+"""Viterbi alignment against its slow twin and against the enumeration of all paths."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from pyasr.ops import reference
+from pyasr.ops.viterbi import AlignmentGraph, viterbi_align
+
+
+def random_graph(rng, num_states, num_arcs, num_tids, ties=False):
+    source = np.sort(rng.integers(0, num_states, num_arcs))
+    begin = np.searchsorted(source, np.arange(num_states + 1)).astype(np.int32)
+    cost = rng.integers(0, 3, num_arcs) if ties else rng.normal(size=num_arcs)
+    final = np.where(rng.random(num_states) < 0.5, rng.integers(0, 3, num_states), np.inf)
+    return AlignmentGraph(
+        arc_begin=begin,
+        arc_dst=rng.integers(0, num_states, num_arcs).astype(np.int32),
+        arc_tid=rng.integers(1, num_tids + 1, num_arcs).astype(np.int32),
+        arc_cost=cost.astype(np.float32),
+        final_cost=final.astype(np.float32),
+        arc_word=np.full(num_arcs, -1, np.int32),
+    )
+
+
+def random_batch(seed, sizes, ties=False, num_pdfs=5, num_tids=8):
+    rng = np.random.default_rng(seed)
+    graphs = [random_graph(rng, states, arcs, num_tids, ties) for states, arcs, _ in sizes]
+    draw = (lambda shape: rng.integers(-2, 3, shape)) if ties else (lambda shape: rng.normal(size=shape))
+    loglikes = [draw((frames, num_pdfs)).astype(np.float32) for _, _, frames in sizes]
+    return graphs, loglikes, rng.integers(0, num_pdfs, num_tids + 1).astype(np.int32)
+
+
+def assert_same(ours, theirs):
+    assert len(ours) == len(theirs)
+    for a, b in zip(ours, theirs):
+        assert a.ok == b.ok
+        np.testing.assert_array_equal(a.arcs, b.arcs)
+        assert a.cost == b.cost or math.isclose(a.cost, b.cost, rel_tol=1e-14)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("beam", [math.inf, 3.0, 0.5])
+@pytest.mark.parametrize("seed", range(5))
+def test_equals_the_twin(seed, beam, ties):
+    sizes = [(1, 1, 3), (3, 7, 1), (5, 20, 0), (97, 300, 13), (11, 60, 97), (2, 0, 4)]
+    batch = random_batch(seed, sizes, ties)
+    assert_same(viterbi_align(*batch, 0.7, beam), reference.viterbi_align(*batch, 0.7, beam))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_equals_the_enumeration_of_all_paths(seed):
+    (graph,), (loglikes,), tid_to_pdf = random_batch(seed, [(4, 9, 4)])
+    source = np.repeat(np.arange(4), np.diff(graph.arc_begin))
+    best = math.inf
+    for path in itertools.product(range(9), repeat=4):
+        states = [0, *(graph.arc_dst[arc] for arc in path)]
+        if all(source[arc] == state for arc, state in zip(path, states)):
+            acoustic = sum(loglikes[t, tid_to_pdf[graph.arc_tid[arc]]] for t, arc in enumerate(path))
+            best = min(best, graph.arc_cost[list(path)].sum() + graph.final_cost[states[-1]] - 0.3 * acoustic)
+    (result,) = viterbi_align([graph], [loglikes], tid_to_pdf, 0.3)
+    assert result.ok == (best < math.inf)
+    assert math.isclose(result.cost, best, rel_tol=1e-5, abs_tol=1e-5) or result.cost == best
+
+
+def test_threads_change_nothing():
+    batch = random_batch(0, [(20 + i, 90, 30 + i % 7) for i in range(40)])
+    assert_same(viterbi_align(*batch, num_threads=1), viterbi_align(*batch, num_threads=5))
+
+
+def test_strided_likelihoods_are_read_right():
+    graphs, (loglikes,), tid_to_pdf = random_batch(1, [(9, 40, 12)])
+    wide = np.zeros((12, 11), np.float32)
+    wide[:, ::2][:, :5] = loglikes
+    assert_same(viterbi_align(graphs, [wide[:, ::2][:, :5]], tid_to_pdf), viterbi_align(graphs, [loglikes], tid_to_pdf))
+
+
+def test_minus_infinity_forbids_and_nan_is_refused():
+    graph = AlignmentGraph(*(np.array(x, np.int32) for x in ([0, 2, 2], [1, 1], [1, 2])),
+                           np.array([0, 5], np.float32), np.array([np.inf, 0], np.float32), np.array([0, 0], np.int32))
+    tid_to_pdf = np.array([-1, 0, 1], np.int32)
+    (result,) = viterbi_align([graph], [np.array([[-np.inf, 0]], np.float32)], tid_to_pdf)
+    assert result.ok and list(result.arcs) == [1] and result.cost == 5
+    for bad in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="utterance 1: log-likelihood of frame 0, column 1"):
+            good = np.zeros((1, 2), np.float32)
+            viterbi_align([graph, graph], [good, np.array([[0, bad]], np.float32)], tid_to_pdf)
+
+
+@pytest.mark.parametrize("change, error, message", [
+    ({"arc_dst": np.array([1, 7], np.int32)}, ValueError, "arc 1 leads to state 7 of 2"),
+    ({"arc_begin": np.array([0, 3, 2], np.int32)}, ValueError, "arc_begin decreases"),
+    ({"arc_begin": np.array([0, 2], np.int32)}, ValueError, "arc_begin"),
+    ({"arc_tid": np.array([1, 9], np.int32)}, ValueError, "arc_tid spans 1..9"),
+    ({"arc_tid": np.array([0, 1], np.int32)}, ValueError, "arc_tid spans 0..1"),
+    ({"arc_cost": np.array([0, np.nan], np.float32)}, ValueError, "cost of arc 1"),
+    ({"arc_cost": np.array([0, 1], np.float64)}, TypeError, "arc_cost is float64"),
+    ({"final_cost": np.array([np.inf, np.nan], np.float32)}, ValueError, "final_cost of state 1"),
+    ({"final_cost": np.empty(0, np.float32)}, ValueError, "no states"),
+])
+def test_broken_graphs_are_refused(change, error, message):
+    arrays = {
+        "arc_begin": np.array([0, 2, 2], np.int32), "arc_dst": np.array([1, 1], np.int32),
+        "arc_tid": np.array([1, 2], np.int32), "arc_cost": np.zeros(2, np.float32),
+        "final_cost": np.array([np.inf, 0], np.float32), "arc_word": np.zeros(2, np.int32),
+    }
+    with pytest.raises(error, match=message):
+        viterbi_align([AlignmentGraph(**{**arrays, **change})], [np.zeros((1, 2), np.float32)], np.array([-1, 0, 1], np.int32))
+
+
+def test_wrong_arguments_are_refused():
+    graphs, loglikes, tid_to_pdf = random_batch(1, [(9, 40, 12)])
+    with pytest.raises(ValueError, match="1 graphs for 2"):
+        viterbi_align(graphs, loglikes * 2, tid_to_pdf)
+    with pytest.raises(TypeError, match="loglikes is float64"):
+        viterbi_align(graphs, [loglikes[0].astype(np.float64)], tid_to_pdf)
+    with pytest.raises(ValueError, match="reads column"):
+        viterbi_align(graphs, [loglikes[0][:, :1]], tid_to_pdf)
+    with pytest.raises(ValueError, match="acoustic scale"):
+        viterbi_align(graphs, loglikes, tid_to_pdf, acoustic_scale=math.nan)
+    with pytest.raises(ValueError, match="beam"):
+        viterbi_align(graphs, loglikes, tid_to_pdf, beam=0.0)
+    assert viterbi_align([], [], tid_to_pdf) == []
