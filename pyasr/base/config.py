@@ -65,7 +65,9 @@ def _fields_at(model: type[pydantic.BaseModel], location: list[str]) -> set[str]
     candidates: list[type[pydantic.BaseModel]] = [model]
     for part in location:
         deeper = [
-            member for candidate in candidates if part in candidate.model_fields
+            member
+            for candidate in candidates
+            if part in candidate.model_fields
             for member in _models_in(candidate.model_fields[part].annotation)
         ]
         tagged = [candidate for candidate in candidates if _tag(candidate) == part]

@@ -24,14 +24,18 @@ def test_equals_the_twin(frames, dim, keys, weighted):
 def test_threads_change_no_bit():
     rng = np.random.default_rng(0)
     features, labels = rng.normal(size=(999, 37)).astype(np.float32), rng.integers(0, 9, 999).astype(np.int32)
-    for one, many in zip(accumulate_stats(features, labels, 9, num_threads=1), accumulate_stats(features, labels, 9, num_threads=4)):
+    for one, many in zip(
+        accumulate_stats(features, labels, 9, num_threads=1), accumulate_stats(features, labels, 9, num_threads=4)
+    ):
         np.testing.assert_array_equal(one, many)
 
 
 def test_strided_features_are_read_right():
     features = np.arange(60, dtype=np.float32).reshape(6, 10)[::2, ::3]
     labels = np.array([0, 1, 0], np.int32)
-    np.testing.assert_array_equal(accumulate_stats(features, labels, 2)[1], reference.accumulate_stats(features, labels, 2)[1])
+    np.testing.assert_array_equal(
+        accumulate_stats(features, labels, 2)[1], reference.accumulate_stats(features, labels, 2)[1]
+    )
 
 
 def test_bad_input_is_refused():

@@ -78,8 +78,12 @@ def test_strided_likelihoods_are_read_right():
 
 
 def test_minus_infinity_forbids_and_nan_is_refused():
-    graph = AlignmentGraph(*(np.array(x, np.int32) for x in ([0, 2, 2], [1, 1], [1, 2])),
-                           np.array([0, 5], np.float32), np.array([np.inf, 0], np.float32), np.array([0, 0], np.int32))
+    graph = AlignmentGraph(
+        *(np.array(x, np.int32) for x in ([0, 2, 2], [1, 1], [1, 2])),
+        np.array([0, 5], np.float32),
+        np.array([np.inf, 0], np.float32),
+        np.array([0, 0], np.int32),
+    )
     tid_to_pdf = np.array([-1, 0, 1], np.int32)
     (result,) = viterbi_align([graph], [np.array([[-np.inf, 0]], np.float32)], tid_to_pdf)
     assert result.ok and list(result.arcs) == [1] and result.cost == 5
@@ -89,25 +93,33 @@ def test_minus_infinity_forbids_and_nan_is_refused():
             viterbi_align([graph, graph], [good, np.array([[0, bad]], np.float32)], tid_to_pdf)
 
 
-@pytest.mark.parametrize("change, error, message", [
-    ({"arc_dst": np.array([1, 7], np.int32)}, ValueError, "arc 1 leads to state 7 of 2"),
-    ({"arc_begin": np.array([0, 3, 2], np.int32)}, ValueError, "arc_begin decreases"),
-    ({"arc_begin": np.array([0, 2], np.int32)}, ValueError, "arc_begin"),
-    ({"arc_tid": np.array([1, 9], np.int32)}, ValueError, "arc_tid spans 1..9"),
-    ({"arc_tid": np.array([0, 1], np.int32)}, ValueError, "arc_tid spans 0..1"),
-    ({"arc_cost": np.array([0, np.nan], np.float32)}, ValueError, "cost of arc 1"),
-    ({"arc_cost": np.array([0, 1], np.float64)}, TypeError, "arc_cost is float64"),
-    ({"final_cost": np.array([np.inf, np.nan], np.float32)}, ValueError, "final_cost of state 1"),
-    ({"final_cost": np.empty(0, np.float32)}, ValueError, "no states"),
-])
+@pytest.mark.parametrize(
+    "change, error, message",
+    [
+        ({"arc_dst": np.array([1, 7], np.int32)}, ValueError, "arc 1 leads to state 7 of 2"),
+        ({"arc_begin": np.array([0, 3, 2], np.int32)}, ValueError, "arc_begin decreases"),
+        ({"arc_begin": np.array([0, 2], np.int32)}, ValueError, "arc_begin"),
+        ({"arc_tid": np.array([1, 9], np.int32)}, ValueError, "arc_tid spans 1..9"),
+        ({"arc_tid": np.array([0, 1], np.int32)}, ValueError, "arc_tid spans 0..1"),
+        ({"arc_cost": np.array([0, np.nan], np.float32)}, ValueError, "cost of arc 1"),
+        ({"arc_cost": np.array([0, 1], np.float64)}, TypeError, "arc_cost is float64"),
+        ({"final_cost": np.array([np.inf, np.nan], np.float32)}, ValueError, "final_cost of state 1"),
+        ({"final_cost": np.empty(0, np.float32)}, ValueError, "no states"),
+    ],
+)
 def test_broken_graphs_are_refused(change, error, message):
     arrays = {
-        "arc_begin": np.array([0, 2, 2], np.int32), "arc_dst": np.array([1, 1], np.int32),
-        "arc_tid": np.array([1, 2], np.int32), "arc_cost": np.zeros(2, np.float32),
-        "final_cost": np.array([np.inf, 0], np.float32), "arc_word": np.zeros(2, np.int32),
+        "arc_begin": np.array([0, 2, 2], np.int32),
+        "arc_dst": np.array([1, 1], np.int32),
+        "arc_tid": np.array([1, 2], np.int32),
+        "arc_cost": np.zeros(2, np.float32),
+        "final_cost": np.array([np.inf, 0], np.float32),
+        "arc_word": np.zeros(2, np.int32),
     }
     with pytest.raises(error, match=message):
-        viterbi_align([AlignmentGraph(**{**arrays, **change})], [np.zeros((1, 2), np.float32)], np.array([-1, 0, 1], np.int32))
+        viterbi_align(
+            [AlignmentGraph(**{**arrays, **change})], [np.zeros((1, 2), np.float32)], np.array([-1, 0, 1], np.int32)
+        )
 
 
 def test_wrong_arguments_are_refused():

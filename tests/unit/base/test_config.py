@@ -28,14 +28,17 @@ class Recipe(Options):
     corpus: Annotated[An4 | Demo, pydantic.Field(discriminator="kind")] = Demo()
 
 
-@pytest.mark.parametrize("values, message", [
-    ({"sed": 1}, "here: unknown key 'sed'; did you mean 'seed'?"),
-    ({"tri": {"num_leafs": 3}}, "here: unknown key 'tri.num_leafs'; did you mean 'tri.num_leaves'?"),
-    ({"tri": {"xyz": 3}}, "here: unknown key 'tri.xyz'; valid here: num_gauss, num_leaves"),
-    ({"corpus": {"kind": "an4", "fould": 3}}, "fould'; did you mean 'corpus.an4.fold'?"),
-    ({"tri": {"num_leaves": "many"}}, "here: tri.num_leaves: Input should be a valid integer.*got 'many'"),
-    ({"corpus": {"kind": "an5"}}, "here: corpus: .*'an4', 'demo'"),
-])
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"sed": 1}, "here: unknown key 'sed'; did you mean 'seed'?"),
+        ({"tri": {"num_leafs": 3}}, "here: unknown key 'tri.num_leafs'; did you mean 'tri.num_leaves'?"),
+        ({"tri": {"xyz": 3}}, "here: unknown key 'tri.xyz'; valid here: num_gauss, num_leaves"),
+        ({"corpus": {"kind": "an4", "fould": 3}}, "fould'; did you mean 'corpus.an4.fold'?"),
+        ({"tri": {"num_leaves": "many"}}, "here: tri.num_leaves: Input should be a valid integer.*got 'many'"),
+        ({"corpus": {"kind": "an5"}}, "here: corpus: .*'an4', 'demo'"),
+    ],
+)
 def test_mistakes_name_the_key_and_the_nearest_valid_name(values, message):
     with pytest.raises(ConfigError, match=message):
         validate(Recipe, values, "here")

@@ -84,5 +84,7 @@ def test_skips_are_counted_listed_and_limited():
     skips.extend([{"id": "u2", "reason": "no audio: y.wav"}])
     assert skips.by_reason() == {"no audio": 2}
     skips.check(4)
-    with pytest.raises(DataError, match=r"2 of 3 utterances skipped, more than the limit of 50 %: u1 \(no audio: x.wav\)"):
+    with pytest.raises(
+        DataError, match=r"2 of 3 utterances skipped, more than .* 50 %: u1 \(no audio: x.wav\)"
+    ):
         skips.check(3)

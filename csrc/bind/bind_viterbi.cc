@@ -1,0 +1,54 @@
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <string>
+
+#include "base/thread_pool.h"
+#include "bind/arrays.h"
+#include "hmm/viterbi_align.h"
+
+namespace py = pybind11;
+
+namespace pyasr {
+namespace {
+
+// One utterance: (arc_begin, arc_dst, arc_column, arc_cost, final_cost, loglikes)
+using Utterance =
+    std::tuple<Array<int32_t>, Array<int32_t>, Array<int32_t>, Array<float>, Array<float>, Array<float>>;
+
+py::list Align(const std::vector<Utterance>& utterances, double scale, double beam, int num_threads) {
+  PYASR_CHECK(num_threads >= 1, "num_threads is ", num_threads);
+  std::vector<AlignmentGraph> graphs;
+  std::vector<MatrixView<const float>> loglikes;
+  for (const auto& [begin, dst, column, cost, final_cost, matrix] : utterances) {
+    graphs.push_back({View(begin, "arc_begin"), View(dst, "arc_dst"), View(column, "arc_column"),
+                      View(cost, "arc_cost"), View(final_cost, "final_cost")});
+    loglikes.push_back(MatrixOf(matrix, "loglikes"));
+  }
+  std::vector<Alignment> alignments(graphs.size());
+  {
+    py::gil_scoped_release release;
+    ParallelFor(static_cast<int64_t>(graphs.size()), num_threads, [&](int64_t i) {
+      try {
+        alignments[i] = ViterbiAlign(graphs[i], loglikes[i], scale, beam);
+      } catch (const std::invalid_argument& error) {
+        Fail("utterance ", i, ": ", error.what());
+      }
+    });
+  }
+  py::list results;
+  for (const Alignment& alignment : alignments) {
+    py::array_t<int32_t> arcs(static_cast<py::ssize_t>(alignment.arcs.size()), alignment.arcs.data());
+    results.append(py::make_tuple(arcs, alignment.cost, alignment.ok));
+  }
+  return results;
+}
+
+}  // namespace
+
+void BindViterbi(py::module_& m) {
+  m.def("viterbi_align", &Align, py::arg("utterances"), py::arg("acoustic_scale"), py::arg("beam"),
+        py::arg("num_threads"));
+}
+
+}  // namespace pyasr

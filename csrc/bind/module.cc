@@ -1,0 +1,13 @@
+// The extension module pyasr._core: one bind function a topic, each in its own file.
+#include <pybind11/pybind11.h>
+
+namespace pyasr {
+void BindStats(pybind11::module_& m);
+void BindViterbi(pybind11::module_& m);
+}  // namespace pyasr
+
+PYBIND11_MODULE(_core, m) {
+  m.doc() = "Native kernels of pyasr; pyasr.ops is their documented face.";
+  pyasr::BindStats(m);
+  pyasr::BindViterbi(m);
+}

@@ -1,0 +1,47 @@
+#include "hmm/accumulate_stats.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/check.h"
+#include "base/thread_pool.h"
+
+namespace pyasr {
+
+void AccumulateStats(MatrixView<const float> features, Span<const int32_t> keys, Span<const float> weights,
+                     Span<double> count, MatrixView<double> sum, MatrixView<double> sumsq, int num_threads) {
+  const int64_t num_frames = features.rows;
+  const int64_t dim = features.cols;
+  PYASR_CHECK_EQ(keys.size, num_frames, "number of keys against frames");
+  PYASR_CHECK(weights.size == 0 || weights.size == num_frames, "number of weights: ", weights.size, " is not ",
+              num_frames);
+  for (int64_t t = 0; t < num_frames; ++t) {
+    const int32_t key = keys[t];
+    PYASR_CHECK(key >= -1 && key < count.size, "key of frame ", t, " is ", key, ", outside [-1, ", count.size, ")");
+    if (key < 0) continue;
+    const float weight = weights.size ? weights[t] : 1.0f;
+    PYASR_CHECK(std::isfinite(weight), "weight of frame ", t, " is ", weight);
+    count[key] += weight;
+  }
+  // Threads own blocks of columns: every sum is made by one thread, in the order of the frames.
+  constexpr int64_t kBlock = 8;  // one cache line of float64
+  ParallelFor((dim + kBlock - 1) / kBlock, num_threads, [&](int64_t block) {
+    const int64_t begin = block * kBlock, end = std::min(dim, begin + kBlock);
+    for (int64_t t = 0; t < num_frames; ++t) {
+      const int32_t key = keys[t];
+      if (key < 0) continue;
+      const double weight = weights.size ? weights[t] : 1.0;
+      const float* x = features.row(t);
+      double* first = sum.row(key);
+      double* second = sumsq.row(key);
+      for (int64_t d = begin; d < end; ++d) {
+        const double value = x[d];
+        PYASR_CHECK(std::isfinite(value), "feature ", d, " of frame ", t, " is ", value);
+        first[d] += weight * value;
+        second[d] += weight * value * value;
+      }
+    }
+  });
+}
+
+}  // namespace pyasr

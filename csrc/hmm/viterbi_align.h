@@ -1,0 +1,38 @@
+// Viterbi alignment of one utterance to an epsilon-free graph.
+//
+// States s = 0..S-1 (start 0), arcs grouped by source state. Arc a from s to dst[a] consumes one frame t
+// at the cost  arc_cost[a] - scale * loglikes[t, column[a]].
+//
+//   cost_0(0) = 0,  cost_{t+1}(dst[a]) = min over arcs a of cost_t(src[a]) + cost of a at frame t
+//   result: the arcs of the path that minimises cost_T(s) + final_cost[s].
+//
+// Sums are float64. Of equal costs the arc with the lower index wins, and the lower final state.
+// With a finite beam, states whose cost is more than `beam` above the best of their frame are dropped.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/span.h"
+
+namespace pyasr {
+
+struct AlignmentGraph {
+  Span<const int32_t> arc_begin;   // (S+1,) first arc of each state
+  Span<const int32_t> arc_dst;     // (A,)
+  Span<const int32_t> arc_column;  // (A,) column of the log-likelihood matrix
+  Span<const float> arc_cost;      // (A,)
+  Span<const float> final_cost;    // (S,) +inf: not final
+};
+
+struct Alignment {
+  std::vector<int32_t> arcs;  // (T,), empty unless ok
+  double cost = 0.0;          // +inf unless ok
+  bool ok = false;
+};
+
+// Throws std::invalid_argument for a graph that points outside itself or outside the matrix, for NaN in
+// the graph, and for NaN or +inf among the log-likelihoods the search looks at (-inf forbids the arc).
+Alignment ViterbiAlign(const AlignmentGraph& graph, MatrixView<const float> loglikes, double scale, double beam);
+
+}  // namespace pyasr

@@ -1,0 +1,23 @@
+#include "base/thread_pool.h"
+
+#include <vector>
+
+#include "tests/test.h"
+
+TEST(ParallelForVisitsEveryItemOnce) {
+  for (int threads : {1, 2, 7}) {
+    for (int64_t n : {0, 1, 3, 1025}) {
+      std::vector<int> visits(n);
+      pyasr::ParallelFor(n, threads, [&](int64_t i) { ++visits[i]; });
+      for (int count : visits) EXPECT(count == 1);
+    }
+  }
+}
+
+TEST(ParallelForPassesOnAnException) {
+  EXPECT(pyasr_test::Throws([] {
+    pyasr::ParallelFor(100, 4, [](int64_t i) {
+      if (i == 42) throw std::invalid_argument("42");
+    });
+  }));
+}

@@ -1,0 +1,51 @@
+#include "hmm/viterbi_align.h"
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "tests/test.h"
+
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+// Two states in a row, each with a self-loop: 0 -a-> 1 (loop a) -b-> 2 (loop b), 2 final.
+struct Chain {
+  std::vector<int32_t> begin{0, 1, 3, 4}, dst{1, 1, 2, 2}, column{0, 0, 1, 1};
+  std::vector<float> cost{0.5f, 0.25f, 1.0f, 2.0f}, final_cost{kInfinity, kInfinity, 0.125f};
+
+  pyasr::Alignment Align(const std::vector<float>& loglikes, double beam = kInfinity) const {
+    const pyasr::AlignmentGraph graph{{begin.data(), 4}, {dst.data(), 4}, {column.data(), 4}, {cost.data(), 4},
+                                      {final_cost.data(), 3}};
+    return pyasr::ViterbiAlign(graph, {loglikes.data(), static_cast<int64_t>(loglikes.size() / 2), 2, 2}, 1.0, beam);
+  }
+};
+
+}  // namespace
+
+TEST(ViterbiFindsTheBoundary) {
+  const pyasr::Alignment alignment = Chain().Align({-1, -9, -1, -9, -9, -1});
+  EXPECT(alignment.ok);
+  EXPECT(alignment.arcs == std::vector<int32_t>({0, 1, 2}));
+  EXPECT(std::abs(alignment.cost - (3 + 0.5 + 0.25 + 1 + 0.125)) < 1e-12);
+}
+
+TEST(ViterbiWithoutAPathIsNotOk) {
+  const pyasr::Alignment alignment = Chain().Align({-1, -1});
+  EXPECT(!alignment.ok && alignment.arcs.empty() && std::isinf(alignment.cost));
+  EXPECT(!Chain().Align({}).ok);
+}
+
+TEST(ViterbiRefusesNanAndBrokenGraphs) {
+  EXPECT(pyasr_test::Throws([] { Chain().Align({std::nanf(""), 0, 0, 0}); }));
+  Chain chain;
+  chain.dst[2] = 3;
+  EXPECT(pyasr_test::Throws([&] { chain.Align({0, 0, 0, 0}); }));
+  chain = Chain();
+  chain.column[0] = 2;
+  EXPECT(pyasr_test::Throws([&] { chain.Align({0, 0, 0, 0}); }));
+  chain = Chain();
+  chain.begin[1] = 5;
+  EXPECT(pyasr_test::Throws([&] { chain.Align({0, 0, 0, 0}); }));
+}
