@@ -1,7 +1,9 @@
 #include "hmm/viterbi_align.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "base/check.h"
 
@@ -33,6 +35,59 @@ void CheckGraph(const AlignmentGraph& graph, int64_t num_columns) {
   }
 }
 
+// Costs of the states [begin, end); the other states' costs are +inf.
+struct Band {
+  std::vector<double> cost;
+  int64_t begin = 0;
+  int64_t end = 0;
+  double best = kInfinity;
+
+  explicit Band(int64_t num_states) : cost(num_states, kInfinity) {}
+
+  void Clear() {
+    std::fill(cost.begin() + begin, cost.begin() + end, kInfinity);
+    begin = static_cast<int64_t>(cost.size());
+    end = 0;
+    best = kInfinity;
+  }
+  void Put(int64_t state, double value) {
+    cost[state] = value;
+    begin = std::min(begin, state);
+    end = std::max(end, state + 1);
+    best = std::min(best, value);
+  }
+  bool IsActive(int64_t state, double beam) const { return cost[state] < kInfinity && cost[state] <= best + beam; }
+};
+
+// The arcs by which the states begin, begin + 1, ... were entered at one frame; those of inactive states mean nothing.
+struct BackPointers {
+  int64_t begin;
+  std::vector<int32_t> arcs;
+};
+
+void ForwardFrame(const AlignmentGraph& graph, const float* loglikes, int64_t frame, double scale, double beam,
+                  const Band& now, Band& next, std::vector<int32_t>& entered_by) {
+  for (int64_t s = now.begin; s < now.end; ++s) {
+    if (!now.IsActive(s, beam)) continue;
+    for (int32_t a = graph.arc_begin[s]; a < graph.arc_begin[s + 1]; ++a) {
+      const float loglike = loglikes[graph.arc_column[a]];
+      // Written so that NaN fails, too.
+      PYASR_CHECK(loglike < std::numeric_limits<float>::infinity(), "log-likelihood of frame ", frame, ", column ",
+                  graph.arc_column[a], " is ", loglike);
+      const double cost = now.cost[s] + graph.arc_cost[a] - scale * loglike;
+      const int32_t dst = graph.arc_dst[a];
+      if (cost < next.cost[dst]) {
+        next.Put(dst, cost);
+        entered_by[dst] = a;
+      }
+    }
+  }
+}
+
+int64_t SourceOf(const AlignmentGraph& graph, int32_t arc) {
+  return std::upper_bound(graph.arc_begin.begin(), graph.arc_begin.end(), arc) - graph.arc_begin.begin() - 1;
+}
+
 }  // namespace
 
 Alignment ViterbiAlign(const AlignmentGraph& graph, MatrixView<const float> loglikes, double scale, double beam) {
@@ -42,59 +97,36 @@ Alignment ViterbiAlign(const AlignmentGraph& graph, MatrixView<const float> logl
   const int64_t num_states = graph.final_cost.size;
   const int64_t num_frames = loglikes.rows;
 
-  std::vector<int32_t> source(graph.arc_dst.size);
-  for (int64_t s = 0; s < num_states; ++s) {
-    for (int32_t a = graph.arc_begin[s]; a < graph.arc_begin[s + 1]; ++a) source[a] = static_cast<int32_t>(s);
-  }
-
-  std::vector<double> now(num_states, kInfinity), next(num_states);
-  std::vector<int32_t> back(num_frames * num_states, -1);  // arc by which a state was entered at a frame
-  now[0] = 0.0;
-  double best = 0.0;
+  Band now(num_states), next(num_states);
+  now.Put(0, 0.0);
+  std::vector<int32_t> entered_by(num_states);
+  std::vector<BackPointers> back;
+  back.reserve(num_frames);
   for (int64_t t = 0; t < num_frames; ++t) {
-    next.assign(num_states, kInfinity);
-    int32_t* entered_by = back.data() + t * num_states;
-    const float* row = loglikes.row(t);
-    const double limit = best + beam;
-    double next_best = kInfinity;
-    for (int64_t s = 0; s < num_states; ++s) {
-      if (!(now[s] <= limit) || now[s] == kInfinity) continue;
-      for (int32_t a = graph.arc_begin[s]; a < graph.arc_begin[s + 1]; ++a) {
-        const float loglike = row[graph.arc_column[a]];
-        // Written so that NaN fails, too.
-        PYASR_CHECK(loglike < std::numeric_limits<float>::infinity(), "log-likelihood of frame ", t, ", column ",
-                    graph.arc_column[a], " is ", loglike);
-        const double cost = now[s] + graph.arc_cost[a] - scale * loglike;
-        const int32_t dst = graph.arc_dst[a];
-        if (cost < next[dst]) {
-          next[dst] = cost;
-          entered_by[dst] = a;
-          if (cost < next_best) next_best = cost;
-        }
-      }
-    }
-    now.swap(next);
-    best = next_best;
+    next.Clear();
+    ForwardFrame(graph, loglikes.row(t), t, scale, beam, now, next, entered_by);
+    if (next.best == kInfinity) return {};
+    while (!next.IsActive(next.begin, beam)) next.cost[next.begin++] = kInfinity;
+    while (!next.IsActive(next.end - 1, beam)) next.cost[--next.end] = kInfinity;
+    back.push_back({next.begin, {entered_by.begin() + next.begin, entered_by.begin() + next.end}});
+    std::swap(now, next);
   }
 
   Alignment result;
-  result.cost = kInfinity;
   int64_t state = -1;
-  for (int64_t s = 0; s < num_states; ++s) {
-    if (!(now[s] <= best + beam)) continue;
-    const double cost = now[s] + graph.final_cost[s];
-    if (cost < result.cost) {
+  for (int64_t s = now.begin; s < now.end; ++s) {
+    const double cost = now.cost[s] + graph.final_cost[s];
+    if (now.IsActive(s, beam) && cost < result.cost) {
       result.cost = cost;
       state = s;
     }
   }
-  if (state < 0) return result;
+  if (state < 0) return {};
   result.ok = true;
   result.arcs.resize(num_frames);
   for (int64_t t = num_frames - 1; t >= 0; --t) {
-    const int32_t arc = back[t * num_states + state];
-    result.arcs[t] = arc;
-    state = source[arc];
+    result.arcs[t] = back[t].arcs[state - back[t].begin];
+    state = SourceOf(graph, result.arcs[t]);
   }
   return result;
 }

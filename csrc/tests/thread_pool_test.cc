@@ -1,5 +1,6 @@
 #include "base/thread_pool.h"
 
+#include <string>
 #include <vector>
 
 #include "tests/test.h"
@@ -20,4 +21,18 @@ TEST(ParallelForPassesOnAnException) {
       if (i == 42) throw std::invalid_argument("42");
     });
   }));
+}
+
+TEST(ParallelForReportsTheLowestFailedItem) {
+  for (int repeat = 0; repeat < 50; ++repeat) {
+    std::string message;
+    try {
+      pyasr::ParallelFor(100, 4, [](int64_t i) {
+        if (i % 10 == 9) pyasr::Fail("item ", i);
+      });
+    } catch (const std::invalid_argument& error) {
+      message = error.what();
+    }
+    EXPECT(message == "item 9");
+  }
 }

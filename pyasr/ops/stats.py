@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pyasr import _core
+from pyasr.ops.arrays import checked
 
 
 def accumulate_stats(
@@ -22,10 +23,12 @@ def accumulate_stats(
     frames in order whatever num_threads. ValueError names the frame of a key out of range or of a value
     or weight that is not finite; TypeError for other types (nothing is converted silently).
     """
-    weights = np.empty(0, np.float32) if weights is None else weights
-    expected = (("features", features, np.float32), ("keys", keys, np.int32), ("weights", weights, np.float32))
-    for name, array, dtype in expected:
-        if array.dtype != dtype:
-            raise TypeError(f"{name} is {array.dtype}, not {np.dtype(dtype).name}")
-    contiguous = [np.ascontiguousarray(array) for array in (features, keys, weights)]
-    return _core.accumulate_stats(*contiguous, num_keys, num_threads)
+    if weights is not None and len(weights) != len(features):
+        raise ValueError(f"number of weights: {len(weights)} is not {len(features)}")
+    return _core.accumulate_stats(
+        checked("features", features, np.float32, 2),
+        checked("keys", keys, np.int32, 1),
+        checked("weights", np.empty(0, np.float32) if weights is None else weights, np.float32, 1),
+        num_keys,
+        num_threads,
+    )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pyasr import _core
+from pyasr.ops.arrays import checked
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,11 @@ class ViterbiResult:
 
 def arc_columns(graph: AlignmentGraph, tid_to_pdf: np.ndarray) -> np.ndarray:
     """int32 (A,): the column of the log-likelihoods that each arc reads. ValueError for a tid out of range."""
-    tids = graph.arc_tid
+    tids = checked("arc_tid", graph.arc_tid, np.int32, 1)
+    checked("tid_to_pdf", tid_to_pdf, np.int32, 1)
     if tids.size and not (tids.min() >= 1 and tids.max() < len(tid_to_pdf)):
         raise ValueError(f"arc_tid spans {tids.min()}..{tids.max()}, outside 1..{len(tid_to_pdf) - 1}")
-    return np.ascontiguousarray(tid_to_pdf[tids], dtype=np.int32)
+    return tid_to_pdf[tids]
 
 
 def viterbi_align(
@@ -80,13 +82,16 @@ def viterbi_align(
 
 
 def _utterance(graph: AlignmentGraph, matrix: np.ndarray, tid_to_pdf: np.ndarray) -> tuple[np.ndarray, ...]:
-    columns = arc_columns(graph, tid_to_pdf)
-    arrays = (graph.arc_begin, graph.arc_dst, columns, graph.arc_cost, graph.final_cost, matrix)
-    names = ("arc_begin", "arc_dst", "tid_to_pdf", "arc_cost", "final_cost", "loglikes")
-    dtypes = (np.int32, np.int32, np.int32, np.float32, np.float32, np.float32)
-    for name, array, dtype in zip(names, arrays, dtypes):
-        if array.dtype != dtype:
-            raise TypeError(f"{name} is {array.dtype}, not {np.dtype(dtype).name}")
-        if array.ndim != (2 if name == "loglikes" else 1):
-            raise ValueError(f"{name} has {array.ndim} dimensions")
-    return tuple(np.ascontiguousarray(array) for array in arrays)
+    """What the kernel takes of one utterance, checked here for type and rank; sizes and values are checked there."""
+    arc_dst = checked("arc_dst", graph.arc_dst, np.int32, 1)
+    arc_word = checked("arc_word", graph.arc_word, np.int32, 1)
+    if len(arc_word) != len(arc_dst):
+        raise ValueError(f"arc_word has {len(arc_word)} entries for {len(arc_dst)} arcs")
+    return (
+        checked("arc_begin", graph.arc_begin, np.int32, 1),
+        arc_dst,
+        arc_columns(graph, tid_to_pdf),
+        checked("arc_cost", graph.arc_cost, np.float32, 1),
+        checked("final_cost", graph.final_cost, np.float32, 1),
+        checked("loglikes", matrix, np.float32, 2),
+    )

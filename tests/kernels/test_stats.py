@@ -8,7 +8,9 @@ from pyasr.ops.stats import accumulate_stats
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("frames, dim, keys", [(0, 3, 2), (1, 1, 1), (3, 97, 5), (97, 40, 13), (1025, 39, 300)])
+@pytest.mark.parametrize(
+    "frames, dim, keys", [(0, 3, 2), (5, 0, 2), (1, 1, 1), (3, 97, 5), (97, 40, 13), (1025, 39, 300)]
+)
 def test_equals_the_twin(frames, dim, keys, weighted):
     rng = np.random.default_rng(frames)
     features = rng.normal(size=(frames, dim)).astype(np.float32)
@@ -48,6 +50,10 @@ def test_bad_input_is_refused():
         accumulate_stats(features, labels, 2, np.array([np.inf, 0, 0], np.float32))
     with pytest.raises(ValueError, match="number of keys against frames: 2 is not 3"):
         accumulate_stats(features, labels[:2], 2)
+    with pytest.raises(ValueError, match="number of weights: 0 is not 3"):
+        accumulate_stats(features, labels, 2, np.empty(0, np.float32))
+    with pytest.raises(ValueError, match="num_keys is -1"):
+        accumulate_stats(features, labels, -1)
     with pytest.raises(TypeError, match="features is float64"):
         accumulate_stats(features.astype(np.float64), labels, 2)
     with pytest.raises(TypeError, match="keys is int64"):

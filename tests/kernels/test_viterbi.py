@@ -105,6 +105,10 @@ def test_minus_infinity_forbids_and_nan_is_refused():
         ({"arc_cost": np.array([0, 1], np.float64)}, TypeError, "arc_cost is float64"),
         ({"final_cost": np.array([np.inf, np.nan], np.float32)}, ValueError, "final_cost of state 1"),
         ({"final_cost": np.empty(0, np.float32)}, ValueError, "no states"),
+    ({"arc_word": np.zeros(3, np.int32)}, ValueError, "arc_word has 3 entries for 2 arcs"),
+    ({"arc_tid": np.array([1, 2], np.int64)}, TypeError, "arc_tid is int64"),
+    ({"arc_dst": np.array([[1, 1]], np.int32)}, ValueError, "arc_dst has 2 dimensions"),
+    ({"arc_begin": [0, 2, 2]}, TypeError, "arc_begin is a list"),
     ],
 )
 def test_broken_graphs_are_refused(change, error, message):
@@ -134,4 +138,69 @@ def test_wrong_arguments_are_refused():
         viterbi_align(graphs, loglikes, tid_to_pdf, acoustic_scale=math.nan)
     with pytest.raises(ValueError, match="beam"):
         viterbi_align(graphs, loglikes, tid_to_pdf, beam=0.0)
+    with pytest.raises(TypeError, match="tid_to_pdf is float64"):
+        viterbi_align(graphs, loglikes, tid_to_pdf.astype(np.float64))
+    with pytest.raises(ValueError, match="num_threads is 0"):
+        viterbi_align(graphs, loglikes, tid_to_pdf, num_threads=0)
     assert viterbi_align([], [], tid_to_pdf) == []
+
+
+def chain(num_states, backwards=False):
+    """States in a row, each with a self-loop; the last one is final. Backwards: numbered from right to left."""
+    names = np.r_[0, np.arange(num_states - 1, 0, -1)] if backwards else np.arange(num_states)
+    arcs = [(names[s], names[d], d + 1) for s in range(num_states) for d in (s, s + 1) if d < num_states]
+    source, dst, tid = (np.array(column) for column in zip(*sorted(arcs, key=lambda arc: arc[0])))
+    final = np.full(num_states, np.inf, np.float32)
+    final[names[-1]] = 0.5
+    return AlignmentGraph(
+        arc_begin=np.searchsorted(source, np.arange(num_states + 1)).astype(np.int32), arc_dst=dst.astype(np.int32),
+        arc_tid=tid.astype(np.int32), arc_cost=np.full(len(arcs), 0.25, np.float32), final_cost=final,
+        arc_word=np.full(len(arcs), -1, np.int32),
+    )
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_beam_follows_a_long_chain(backwards):
+    """The band of active states moves over the graph, whichever way its states are numbered."""
+    num_states, frames = 301, 1025
+    rng = np.random.default_rng(0)
+    loglikes = rng.normal(size=(frames, num_states)).astype(np.float32)
+    at = np.minimum(np.arange(frames) * num_states // frames, num_states - 1)
+    loglikes[np.arange(frames), at] += 20.0
+    batch = [chain(num_states, backwards)], [loglikes], np.arange(-1, num_states, dtype=np.int32)
+    (narrow,), (wide,) = viterbi_align(*batch, beam=60.0), viterbi_align(*batch)
+    assert_same([narrow], reference.viterbi_align(*batch, beam=60.0))
+    np.testing.assert_array_equal(narrow.arcs, wide.arcs)
+    # arcs into the states where the likelihood was put
+    assert (np.diff(batch[0][0].arc_tid[narrow.arcs]) >= 0).all()
+    assert np.mean(batch[0][0].arc_tid[narrow.arcs] == at + 1) > 0.99
+
+
+def test_an_utterance_too_short_for_its_graph_has_no_path():
+    zeros = [np.zeros((frames, 5), np.float32) for frames in (0, 3, 4)]
+    results = viterbi_align([chain(5)] * 3, zeros, np.arange(-1, 5, dtype=np.int32), num_threads=2)
+    assert [result.ok for result in results] == [False, False, True]
+    assert [len(result.arcs) for result in results] == [0, 0, 4]
+    assert results[0].cost == results[1].cost == math.inf and results[2].cost == 4 * 0.25 + 0.5
+
+
+def test_nothing_is_read_where_the_beam_has_pruned():
+    """NaN counts only where the search looks, so the twin and the kernel look at the same places."""
+    loglikes = np.zeros((3, 4), np.float32)
+    loglikes[0, 1] = 30.0  # state 1 leads by more than the beam
+    loglikes[1, 0] = np.nan  # the loop of state 0, which is pruned by then
+    batch = [chain(4)], [loglikes], np.arange(-1, 4, dtype=np.int32)
+    assert_same(viterbi_align(*batch, beam=10.0), reference.viterbi_align(*batch, beam=10.0))
+    with pytest.raises(ValueError, match="utterance 0: log-likelihood of frame 1, column 0 is nan"):
+        viterbi_align(*batch)
+
+
+def test_the_first_bad_utterance_is_named_whatever_the_threads():
+    graphs, loglikes, tid_to_pdf = random_batch(0, [(20, 90, 30)] * 30)
+    for bad in (7, 8, 20):
+        loglikes[bad][0] = np.nan
+        assert graphs[bad].arc_begin[1] > 0, "the start state has no arcs: another seed is needed"
+    for num_threads in (1, 2, 5):
+        for _ in range(20):
+            with pytest.raises(ValueError, match=r"^utterance 7: "):
+                viterbi_align(graphs, loglikes, tid_to_pdf, num_threads=num_threads)

@@ -1,0 +1,108 @@
+"""Viterbi alignment against kaldi-decoder's FasterDecoder on the same graphs, one thread each.
+
+The graphs have the shape of transcripts: a chain of phones of three states, an optional silence after each
+word, one alternative pronunciation in ten words. Alignments must agree in cost before anything is timed.
+"""
+
+from __future__ import annotations
+
+import math
+
+import kaldi_decoder
+import kaldifst
+import numpy as np
+from common import best_s, main, row
+
+from pyasr.ops.viterbi import AlignmentGraph, viterbi_align
+
+NUM_PDFS = 500
+WORDS, PHONES_PER_WORD, STATES = 12, 4, 3
+FRAMES, UTTERANCES = 500, 20
+
+
+def transcript_graph(rng: np.random.Generator) -> AlignmentGraph:
+    """About 200 states; column of an arc = its tid - 1."""
+    arcs: list[tuple[int, int, int, float]] = []  # source, destination, tid, cost
+    num_states = 1
+
+    def chain(source: int, states: int, last: int | None = None) -> int:
+        nonlocal num_states
+        for i in range(states):
+            tid = int(rng.integers(1, NUM_PDFS + 1))
+            dst = last if last is not None and i == states - 1 else num_states
+            num_states += dst == num_states
+            arcs.extend([(source, dst, tid, 0.3), (dst, dst, tid, 0.2)])
+            source = dst
+        return source
+
+    here = 0
+    for _ in range(WORDS):
+        end = chain(here, PHONES_PER_WORD * STATES)
+        if rng.random() < 0.1:
+            chain(here, PHONES_PER_WORD * STATES, last=end)
+        after_silence = chain(end, STATES)
+        first = chain(end, 1)  # the next word begins with one state, reached with and without silence
+        arcs.append((after_silence, first, arcs[-2][2], 0.3))
+        here = first
+    arcs.sort(key=lambda arc: arc[0])
+    source, dst, tid, cost = (np.array(column) for column in zip(*arcs))
+    final = np.full(num_states, np.inf, np.float32)
+    final[here] = 0.0
+    return AlignmentGraph(
+        arc_begin=np.searchsorted(source, np.arange(num_states + 1)).astype(np.int32),
+        arc_dst=dst.astype(np.int32),
+        arc_tid=tid.astype(np.int32),
+        arc_cost=cost.astype(np.float32),
+        final_cost=final,
+        arc_word=np.full(len(arcs), -1, np.int32),
+    )
+
+
+def to_fst(graph: AlignmentGraph) -> kaldifst.StdVectorFst:
+    fst = kaldifst.StdVectorFst()
+    for cost in graph.final_cost:
+        state = fst.add_state()
+        if cost < math.inf:
+            fst.set_final(state, float(cost))
+    fst.start = 0
+    source = np.repeat(np.arange(len(graph.final_cost)), np.diff(graph.arc_begin))
+    for s, d, tid, cost in zip(source, graph.arc_dst, graph.arc_tid, graph.arc_cost):
+        fst.add_arc(state=int(s), arc=kaldifst.StdArc(int(tid), int(tid), float(cost), int(d)))
+    return fst
+
+
+def decode(fst: kaldifst.StdVectorFst, loglikes: np.ndarray, beam: float) -> float:
+    """Cost of the best path as FasterDecoder finds it."""
+    options = kaldi_decoder.FasterDecoderOptions(beam=beam, max_active=2**31 - 1)
+    decoder = kaldi_decoder.FasterDecoder(fst, options)
+    decoder.decode(kaldi_decoder.DecodableCtc(loglikes))
+    ok, best = decoder.get_best_path()
+    if not ok:
+        raise RuntimeError("FasterDecoder found no path")
+    ok, _, _, weight = kaldifst.get_linear_symbol_sequence(best)
+    return weight.value1 + weight.value2
+
+
+def measure() -> list[dict]:
+    rng = np.random.default_rng(0)
+    graphs = [transcript_graph(rng) for _ in range(UTTERANCES)]
+    loglikes = [rng.normal(size=(FRAMES, NUM_PDFS)).astype(np.float32) for _ in graphs]
+    tid_to_pdf = np.arange(-1, NUM_PDFS, dtype=np.int32)
+    fsts = [to_fst(graph) for graph in graphs]
+    frames = FRAMES * UTTERANCES
+    arcs = sum(len(graph.arc_dst) for graph in graphs) * FRAMES
+    rows = []
+    for beam in (math.inf, 50.0):
+        ours = viterbi_align(graphs, loglikes, tid_to_pdf, beam=beam)
+        peers = [decode(fst, matrix, beam=min(beam, 1e6)) for fst, matrix in zip(fsts, loglikes)]
+        if beam == math.inf:
+            np.testing.assert_allclose([result.cost for result in ours], peers, rtol=1e-4)
+        ours_s = best_s(lambda beam=beam: viterbi_align(graphs, loglikes, tid_to_pdf, beam=beam))
+        peer_s = best_s(lambda beam=beam: [decode(f, x, min(beam, 1e6)) for f, x in zip(fsts, loglikes)], repeats=2)
+        name = f"viterbi_align, beam {beam:g}, {arcs / frames:.0f} arcs"
+        rows.append(row(name, "frames/s", frames / ours_s, frames / peer_s, "kaldi_decoder.FasterDecoder"))
+    return rows
+
+
+if __name__ == "__main__":
+    main(__doc__.splitlines()[0], measure)
