@@ -1,0 +1,1 @@
+"""Lexicon, language model, HMM topology and the graphs made of them."""

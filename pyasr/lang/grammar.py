@@ -1,0 +1,124 @@
+"""The transducers under the decoding graph: L (phones to words) and G (the language model)."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import kaldifst
+import kaldilm
+
+from pyasr.base.errors import DataError
+from pyasr.lang.lexicon import Lexicon
+from pyasr.lang.phones import PhoneTable
+from pyasr.lang.words import BACKOFF, WordTable
+
+
+def disambiguate(lexicon: Lexicon) -> tuple[list[tuple[str, tuple[str, ...], int]], int]:
+    """Tell homophones and prefixes apart, so that L o G can be made deterministic.
+
+    Returns rows (word, phones, index) where index k > 0 means that #k is appended, and the largest index.
+    A pronunciation gets one when another word has the same, or when it begins a longer one.
+    """
+    entries = list(lexicon)
+    uses: dict[tuple[str, ...], int] = defaultdict(int)
+    prefixes: set[tuple[str, ...]] = set()
+    for _, phones in entries:
+        uses[phones] += 1
+        prefixes.update(phones[:end] for end in range(1, len(phones)))
+    given: dict[tuple[str, ...], int] = defaultdict(int)
+    rows = []
+    for word, phones in entries:
+        if uses[phones] > 1 or phones in prefixes:
+            given[phones] += 1
+        rows.append((word, phones, given[phones]))
+    return rows, max(given.values(), default=0)
+
+
+def make_l_fst(
+    lexicon: Lexicon, phones: PhoneTable, words: WordTable, silence_p: float = 0.5
+) -> tuple[kaldifst.StdVectorFst, list[int]]:
+    """L with optional silence and disambiguation symbols, phone ids to word ids.
+
+    Silence comes with probability `silence_p` at the beginning and after each word; all pronunciations of
+    a word cost nothing. #0 loops for the back-off arcs of G. Returns L and the phone ids of all
+    disambiguation symbols (#0, #1, ..., the last one marks silence).
+    """
+    rows, largest = disambiguate(lexicon)
+    silence_cost = -math.log(silence_p) if silence_p > 0 else None
+    skip_cost = -math.log1p(-silence_p) if silence_p < 1 else None
+    silence_symbol = phones.disambiguation_id(largest + 1)
+    start, loop, silence, after = 0, 1, 2, 3
+    lines = []
+
+    def arc_to_next_word(src: int, ilabel: int, olabel: int) -> None:
+        if skip_cost is not None:
+            lines.append(f"{src} {loop} {ilabel} {olabel} {skip_cost}")
+        if silence_cost is not None:
+            lines.append(f"{src} {silence} {ilabel} {olabel} {silence_cost}")
+
+    arc_to_next_word(start, 0, 0)
+    if silence_cost is not None:
+        lines.append(f"{silence} {after} {phones.silence_id} 0")
+        lines.append(f"{after} {loop} {silence_symbol} 0")
+    next_state = 4
+    for word, pronunciation, index in rows:
+        labels = [phones.id(phone) for phone in pronunciation] + ([phones.disambiguation_id(index)] if index else [])
+        state, olabel = loop, words.id(word)
+        for label in labels[:-1]:
+            lines.append(f"{state} {next_state} {label} {olabel}")
+            state, olabel, next_state = next_state, 0, next_state + 1
+        arc_to_next_word(state, labels[-1], olabel)
+    lines.append(f"{loop} {loop} {phones.disambiguation_id(0)} {words.id(BACKOFF)}")
+    lines.append(f"{loop} 0.0")
+    fst = kaldifst.compile("\n".join(lines) + "\n")
+    kaldifst.connect(fst)
+    kaldifst.arcsort(fst, sort_type="olabel")
+    return fst, [phones.disambiguation_id(index) for index in range(largest + 2)]
+
+
+def make_g_fst(arpa: str | Path, words_file: str | Path) -> kaldifst.StdVectorFst:
+    """G from an ARPA file whose words are all in `words_file`; back-off arcs carry #0 on the input.
+
+    DataError with the library's own message when it refuses the file.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "G.fst"
+        with _captured_stderr() as captured:
+            try:
+                kaldilm.arpa2fst(
+                    input_arpa=str(arpa),
+                    output_fst=str(out),
+                    disambig_symbol=BACKOFF,
+                    read_symbol_table=str(words_file),
+                )
+            except Exception as error:
+                raise DataError(f"{arpa}: refused by kaldilm: {error}\n{captured()}") from error
+        fst = kaldifst.StdVectorFst.read(str(out)) if out.exists() else None
+        if fst is None or fst.start < 0:
+            raise DataError(f"{arpa}: kaldilm made no grammar of it\n{captured()}")
+    kaldifst.arcsort(fst, sort_type="ilabel")
+    return fst
+
+
+@contextlib.contextmanager
+def _captured_stderr() -> Iterator:
+    """Keep what C++ code writes to stderr; the yielded function returns it."""
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+
+        def text() -> str:
+            file.seek(0)
+            return file.read().decode("utf-8", "replace")[-2000:]
+
+        try:
+            yield text
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
