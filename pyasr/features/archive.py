@@ -101,9 +101,10 @@ class FeatureArchive(Mapping):
 
 def _check_part(folder: Path, dim: int, part: dict[str, Any]) -> None:
     file = folder / part["file"]
-    frames = sum(length for _, length in part["cuts"])
-    if frames != part["frames"] or any(length < 0 for _, length in part["cuts"]):
-        raise DataError(f"{folder / _INDEX}: a part's frames are not its cuts'; extract again")
+    lengths = [length for _, length in part["cuts"]]
+    frames = sum(lengths)
+    if frames != part["frames"] or min(lengths, default=0) < 0 or not isinstance(part["sha256"], str):
+        raise DataError(f"{folder / _INDEX}: {part['file']} does not match its cuts; extract again")
     if not file.is_file():
         raise DataError(f"{file}: missing; extract again")
     size, expected = file.stat().st_size, frames * dim * _DTYPE.itemsize

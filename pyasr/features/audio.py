@@ -36,7 +36,7 @@ def load_samples(cut: Cut, sampling_rate: int = SAMPLING_RATE) -> np.ndarray:
             raise DataError(f"{where}: the file is empty")
     try:
         samples = _read(cut)
-    except Exception as error:  # noqa: BLE001 - lhotse passes on whatever its many decoders raise
+    except Exception as error:  # lhotse passes on whatever its many decoders raise
         raise DataError(f"{where}: cannot be decoded: {_cause(error)}") from error
     missing_s = (cut.num_samples - len(samples)) / cut.sampling_rate
     if missing_s > _LENGTH_TOLERANCE_S:
