@@ -64,10 +64,13 @@ class Summary:
 
 def write_cuts(path: str | Path, cuts: Iterable[MonoCut]) -> None:
     """Write cuts as .jsonl.gz, atomically and reproducibly."""
-    with atomic_path(path) as temporary, open(temporary, "wb") as raw:
-        with gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6) as stream:
-            for cut in cuts:
-                stream.write((json.dumps(cut.to_dict(), ensure_ascii=False, sort_keys=True) + "\n").encode())
+    with (
+        atomic_path(path) as temporary,
+        open(temporary, "wb") as raw,
+        gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6) as stream,
+    ):
+        for cut in cuts:
+            stream.write((json.dumps(cut.to_dict(), ensure_ascii=False, sort_keys=True) + "\n").encode())
 
 
 def read_cuts(path: str | Path) -> CutSet:

@@ -1,0 +1,8 @@
+"""The built-in corpus: synthesised speech and noise. It needs no data, only the optional extra `demo`.
+
+A function of (options, seed) alone, bit for bit: the number of workers changes nothing.
+"""
+
+from pyasr.corpora.demo.prepare import prepare
+
+__all__ = ["prepare"]
