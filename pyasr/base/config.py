@@ -6,8 +6,11 @@ Every package declares its own `Options`; a mistake in a file names the key, the
 from __future__ import annotations
 
 import difflib
+import json
+import re
 import sys
 import typing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +27,7 @@ else:
 class Options(pydantic.BaseModel):
     """Immutable options; unknown keys are refused, types are not coerced from text."""
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=False, validate_default=True)
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
 Model = TypeVar("Model", bound=pydantic.BaseModel)
@@ -41,38 +44,74 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
 
 
-def validate(model: type[Model], values: dict[str, Any], where: str) -> Model:
-    """Make a `model` from plain values; `where` (a file, an option) begins every line of the ConfigError."""
+def validate(
+    model: type[Model], values: dict[str, Any], where: str | Callable[[tuple[str, ...]], str]
+) -> Model:
+    """Make a `model` from plain values; ConfigError has a line for each mistake, which begins with `where`.
+
+    where: a file, an option; or a function from the path of a key to where that key is written.
+    """
     try:
-        return model.model_validate(values)
+        # As JSON, because there strict means what TOML means: "500" is no number, but a list may be a tuple.
+        return model.model_validate_json(json.dumps(values, default=str), strict=True)
     except pydantic.ValidationError as error:
-        raise ConfigError("\n".join(_explain(model, problem, where) for problem in error.errors())) from error
+        problems = [_explain(model, problem, where) for problem in error.errors()]
+        raise ConfigError("\n".join(problems)) from error
 
 
-def _explain(model: type[pydantic.BaseModel], problem: Any, where: str) -> str:
+def line_of(path: str | Path, key: tuple[str, ...]) -> int | None:
+    """The line (from 1) of a TOML file where `key` is written, or the table that it would be in; None if neither is.
+
+    Headers and bare keys are recognised line by line, which covers how recipes are written.
+    """
+    table: tuple[str, ...] = ()
+    found = None
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+        if header := re.match(r"\s*\[([^\[\]]+)\]", line):
+            table = tuple(part.strip(" \"'") for part in header[1].split("."))
+            if table and table == key[: len(table)]:
+                found = number
+        elif assignment := re.match(r"\s*([\w.\-\"']+)\s*=", line):
+            name = table + tuple(part.strip("\"'") for part in assignment[1].split("."))
+            if name == key[: len(name)]:
+                return number
+    return found
+
+
+def _explain(
+    model: type[pydantic.BaseModel], problem: Any, where: str | Callable[[tuple[str, ...]], str]
+) -> str:
     location = [str(part) for part in problem["loc"]]
-    key = ".".join(location)
+    written, _ = _walk(model, location)
+    place = where if isinstance(where, str) else where(tuple(written))
+    key = ".".join(written)
     if problem["type"] != "extra_forbidden":
-        return f"{where}: {key}: {problem['msg']} (got {problem['input']!r})"
-    valid = sorted(_fields_at(model, location[:-1]))
+        return f"{place}: {key}: {problem['msg']} (got {problem['input']!r})"
+    _, models = _walk(model, location[:-1])
+    valid = sorted({name for found in models for name in found.model_fields})
     near = difflib.get_close_matches(location[-1], valid, n=1, cutoff=0.5)
-    hint = f"did you mean {'.'.join([*location[:-1], near[0]])!r}?" if near else f"valid here: {', '.join(valid)}"
-    return f"{where}: unknown key {key!r}; {hint}"
+    hint = f"did you mean {'.'.join([*written[:-1], near[0]])!r}?" if near else f"valid here: {', '.join(valid)}"
+    return f"{place}: unknown key {key!r}; {hint}"
 
 
-def _fields_at(model: type[pydantic.BaseModel], location: list[str]) -> set[str]:
-    """Names valid at `location`; a step that is the tag of a union member selects that member."""
+def _walk(
+    model: type[pydantic.BaseModel], location: list[str]
+) -> tuple[list[str], list[type[pydantic.BaseModel]]]:
+    """The location as the user wrote it, and the models it may lie in.
+
+    pydantic names the tag of a union's member as a step of its own: it selects that member, and is not written.
+    """
+    written: list[str] = []
     candidates: list[type[pydantic.BaseModel]] = [model]
     for part in location:
-        deeper = [
-            member
-            for candidate in candidates
-            if part in candidate.model_fields
-            for member in _models_in(candidate.model_fields[part].annotation)
-        ]
-        tagged = [candidate for candidate in candidates if _tag(candidate) == part]
-        candidates = deeper or tagged or candidates
-    return {name for candidate in candidates for name in candidate.model_fields}
+        fields = [found.model_fields[part] for found in candidates if part in found.model_fields]
+        tagged = [found for found in candidates if _tag(found) == part]
+        if tagged and not fields:
+            candidates = tagged
+            continue
+        written.append(part)
+        candidates = [inner for field in fields for inner in _models_in(field.annotation)]
+    return written, candidates
 
 
 def _models_in(annotation: Any) -> list[type[pydantic.BaseModel]]:
@@ -85,3 +124,11 @@ def _tag(model: type[pydantic.BaseModel]) -> str | None:
     field = model.model_fields.get("kind")
     values = typing.get_args(field.annotation) if field else ()
     return values[0] if values else None
+
+
+def parse_value(text: str) -> Any:
+    """A value as TOML has it: 600, 0.5, true, "text", [20, 10]; what is not TOML is taken as text."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

@@ -3,7 +3,7 @@ from typing import Annotated, Literal
 import pydantic
 import pytest
 
-from pyasr.base.config import Options, read_toml, validate
+from pyasr.base.config import Options, line_of, read_toml, validate
 from pyasr.base.errors import ConfigError
 
 
@@ -34,8 +34,10 @@ class Recipe(Options):
         ({"sed": 1}, "here: unknown key 'sed'; did you mean 'seed'?"),
         ({"tri": {"num_leafs": 3}}, "here: unknown key 'tri.num_leafs'; did you mean 'tri.num_leaves'?"),
         ({"tri": {"xyz": 3}}, "here: unknown key 'tri.xyz'; valid here: num_gauss, num_leaves"),
-        ({"corpus": {"kind": "an4", "fould": 3}}, "fould'; did you mean 'corpus.an4.fold'?"),
+        ({"corpus": {"kind": "an4", "fould": 3}}, "fould'; did you mean 'corpus.fold'?"),
         ({"tri": {"num_leaves": "many"}}, "here: tri.num_leaves: Input should be a valid integer.*got 'many'"),
+        ({"tri": {"num_leaves": "500"}}, "here: tri.num_leaves: Input should be a valid integer.*got '500'"),
+        ({"corpus": {"kind": "an4", "fold": 0.5}}, "here: corpus.fold: Input should be a valid integer"),
         ({"corpus": {"kind": "an5"}}, "here: corpus: .*'an4', 'demo'"),
     ],
 )
@@ -56,3 +58,11 @@ def test_toml_errors_name_the_line(tmp_path):
         read_toml(path)
     with pytest.raises(ConfigError, match=r"y\.toml: no such file"):
         read_toml(tmp_path / "y.toml")
+
+
+def test_lines_of_keys(tmp_path):
+    path = tmp_path / "x.toml"
+    path.write_text('seed = 1\n\n[tri]\nnum_leaves = 2\n[corpus]\n"kind" = "an4"\ngmm.mono.beam = 3\n')
+    keys = [("seed",), ("tri",), ("tri", "num_leaves"), ("tri", "absent"), ("corpus", "kind"), ("absent",)]
+    assert [line_of(path, key) for key in keys] == [1, 3, 4, 3, 6, None]
+    assert line_of(path, ("corpus", "gmm", "mono", "beam")) == 7

@@ -1,0 +1,135 @@
+"""The command line: `python -m pyasr.run` runs a recipe; `doctor` and `stages` are subcommands."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pyasr.base.errors import ConfigError, PyasrError
+from pyasr.run import results, runner
+from pyasr.run.console import say, show_table
+from pyasr.run.doctor import check
+from pyasr.run.recipe import Recipe, find_recipe, load_recipe, recipe_name
+from pyasr.run.stage import Context
+from pyasr.run.stages import STAGES, stage_number
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=False,
+    pretty_exceptions_enable=False,
+    help="Run a recipe from audio to word error rates. Run again to go on after an interruption: what is up to date"
+    " is skipped.",
+)
+
+
+@app.callback(invoke_without_command=True)
+def recipe(
+    context: typer.Context,
+    recipe: Annotated[str, typer.Option(help="Name of a recipe, or a path to a .toml file.")] = "demo",
+    stage: Annotated[str | None, typer.Option(help="First stage, by number or name.")] = None,
+    stop_stage: Annotated[str | None, typer.Option(help="Last stage, by number or name.")] = None,
+    only: Annotated[str | None, typer.Option(help="This stage alone.")] = None,
+    exp: Annotated[Path | None, typer.Option(help="Experiment folder; default exp/RECIPE.")] = None,
+    corpus_dir: Annotated[Path | None, typer.Option(help="Where the corpus lies.")] = None,
+    noise_dir: Annotated[Path | None, typer.Option(help="Noise, in the folders train/ and test/.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change an option; repeatable.")
+    ] = None,
+    executor: Annotated[
+        str, typer.Option(help="serial, processes (one a core) or processes:N.")
+    ] = "processes",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and why.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="List the stages, what they read and write.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh/--resume", help="Run again what is up to date.")] = False,
+) -> None:
+    """Run a recipe."""
+    if context.invoked_subcommand is not None:
+        return
+    if list_:
+        stages()
+        return
+    path = find_recipe(recipe)
+    loaded = load_recipe(path, set_)
+    name = recipe_name(path)
+    selected = _selected(stage, stop_stage, only)
+    run_context = _make_context(loaded, exp or Path("exp") / name, corpus_dir, noise_dir, executor)
+    if dry_run:
+        decisions = runner.decide(STAGES, selected, run_context, fresh)
+        rows = [[str(row.number), row.stage.name, row.verdict, "; ".join(row.reasons)] for row in decisions]
+        show_table(["", "stage", "", "why"], rows)
+        return
+    say(f"recipe {name} ({path}), experiment folder {run_context.exp}")
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        runner.run(STAGES, selected, run_context, name, fresh)
+    except KeyboardInterrupt:
+        _fail("interrupted: the same command, without --fresh, goes on from here", 130)
+    results.show(run_context.exp)
+
+
+@app.command()
+def stages() -> None:
+    """List the stages with what they read and write."""
+    written = {stage.name: stage.writes for stage in STAGES}
+    rows = []
+    for number, stage in enumerate(STAGES):
+        reads = [f"--{name.replace('_', '-')}" for name in stage.external]
+        reads += [output for name in stage.reads for output in written[name]]
+        rows.append([str(number), stage.name, stage.what, " ".join(reads), " ".join(stage.writes)])
+    show_table(["", "stage", "what it does", "reads", "writes"], rows)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, what is missing, and how to get it."""
+    findings = check()
+    show_table(["", "", ""], [[finding.subject, finding.state, finding.advice] for finding in findings])
+    if any(finding.fatal for finding in findings):
+        raise ConfigError("something needed is missing: see above")
+
+
+def _make_context(
+    recipe: Recipe, exp: Path, corpus_dir: Path | None, noise_dir: Path | None, executor: str
+) -> Context:
+    folders = {
+        "corpus_dir": corpus_dir.resolve() if corpus_dir else recipe.corpus_dir,
+        "noise_dir": noise_dir.resolve() if noise_dir else recipe.noise_dir,
+    }
+    for name, folder in folders.items():
+        if folder is not None and not folder.is_dir():
+            raise ConfigError(f"--{name.replace('_', '-')} {folder}: no such folder")
+    return Context(recipe=recipe, exp=exp.resolve(), executor_spec=executor, **folders)
+
+
+def _selected(stage: str | None, stop_stage: str | None, only: str | None) -> range:
+    if only is not None:
+        if stage is not None or stop_stage is not None:
+            raise ConfigError("--only NAME runs one stage: leave out --stage and --stop-stage")
+        number = stage_number(only, "--only")
+        return range(number, number + 1)
+    first = 0 if stage is None else stage_number(stage, "--stage")
+    last = len(STAGES) - 1 if stop_stage is None else stage_number(stop_stage, "--stop-stage")
+    if first > last:
+        raise ConfigError(f"--stage {stage} comes after --stop-stage {stop_stage}")
+    return range(first, last + 1)
+
+
+def main() -> None:
+    """Exit codes: 0 done, 1 an error (a message, no traceback), 2 a wrong command line, 130 interrupted."""
+    try:
+        app(prog_name="python -m pyasr.run")
+    except PyasrError as error:
+        _fail(f"error: {error}", 1)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _fail(message: str, code: int) -> None:
+    print(message, file=sys.stderr, flush=True)
+    sys.exit(code)

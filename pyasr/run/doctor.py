@@ -1,0 +1,129 @@
+"""What is installed, what is missing, and how to get it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyasr.run.revision import revision
+
+_NEEDED = (
+    "numpy", "torch", "lhotse", "kaldifst", "kaldilm", "kaldi-decoder", "kaldi-native-fbank", "kaldialign",
+    "soundfile", "pydantic", "typer", "rich", "matplotlib",
+)
+_MODULES = {"kaldi-decoder": "kaldi_decoder", "kaldi-native-fbank": "kaldi_native_fbank"}
+_LOW_DISK_GB = 2
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: what was looked at, how it is, what to do. fatal: recipes cannot run like this."""
+
+    subject: str
+    state: str
+    advice: str = ""
+    fatal: bool = False
+
+
+def check() -> list[Finding]:
+    """Look at everything that recipes use. Each library is imported, since one that installs may not load."""
+    findings = [
+        Finding("pyasr", revision()),
+        Finding("Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
+        _native_core(),
+        *(_library(name) for name in _NEEDED),
+        _cuda(),
+        _k2(),
+        _espeak(),
+        _machine(),
+        _disk(),
+    ]
+    return findings
+
+
+def _native_core() -> Finding:
+    try:
+        importlib.import_module("pyasr._core")
+    except ImportError as error:
+        return Finding("native core", f"missing ({error})", "pip install .", fatal=True)
+    return Finding("native core", "ok")
+
+
+def _library(name: str) -> Finding:
+    try:
+        importlib.import_module(_MODULES.get(name, name))
+        return Finding(name, importlib.metadata.version(name))
+    except Exception as error:  # a broken library may raise anything when it is loaded
+        return Finding(name, f"missing or broken ({_short(error)})", f"pip install --force-reinstall {name}", fatal=True)
+
+
+def _cuda() -> Finding:
+    try:
+        import torch
+    except Exception:
+        return Finding("CUDA", "unknown: torch does not load")
+    if not torch.cuda.is_available():
+        return Finding("CUDA", "no device; everything here runs on the CPU")
+    return Finding("CUDA", f"{torch.version.cuda}, {torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}")
+
+
+def _k2() -> Finding:
+    try:
+        version = importlib.metadata.version("k2")
+        importlib.import_module("k2")
+        return Finding("k2 (optional)", version)
+    except importlib.metadata.PackageNotFoundError:
+        state = "not installed; kaldi-decoder is used"
+    except Exception as error:  # built for another torch, it fails to load in many ways
+        state = f"installed but does not load ({_short(error)}); kaldi-decoder is used"
+    return Finding("k2 (optional)", state, k2_command())
+
+
+def k2_command() -> str:
+    """The command that installs k2 for the torch and CUDA at hand; pip alone finds only one for torch 1.13.
+
+    k2's site has wheels per exact torch and CUDA version; for versions it lacks, k2 is built from source.
+    """
+    try:
+        import torch
+    except Exception:
+        return "install torch first"
+    number = torch.__version__.partition("+")[0]
+    built_for, page = (f"cuda{torch.version.cuda}", "cuda") if torch.version.cuda else ("cpu", "cpu")
+    return (
+        f"pip install k2==VERSION+{built_for}.torch{number} -f https://k2-fsa.github.io/k2/{page}.html"
+        " (VERSION as that page has it for this torch)"
+    )
+
+
+def _espeak() -> Finding:
+    try:
+        importlib.import_module("espeakng_loader")
+        return Finding("espeak-ng (demo)", importlib.metadata.version("espeakng-loader"))
+    except Exception as error:
+        return Finding("espeak-ng (demo)", f"missing ({_short(error)})", "pip install '.[demo]', for the demo alone")
+
+
+def _machine() -> Finding:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = ""
+    if hasattr(os, "sysconf") and sys.platform != "darwin":
+        memory = f", {os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 1e9:.1f} GB of memory"
+    return Finding("machine", f"{cores} cores{memory}")
+
+
+def _disk() -> Finding:
+    free_gb = shutil.disk_usage(Path.cwd()).free / 1e9
+    advice = "choose another place with --exp" if free_gb < _LOW_DISK_GB else ""
+    return Finding("disk here", f"{free_gb:.1f} GB free", advice)
+
+
+def _short(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:100] if lines else type(error).__name__

@@ -1,0 +1,75 @@
+"""Peak memory of this process and all its children while something runs."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import threading
+from pathlib import Path
+
+_EVERY_S = 0.2
+
+
+class PeakMemory:
+    """Context manager that samples the memory of the process tree; afterwards `.mb` is the largest sum seen.
+
+    Linux: proportional set sizes, so pages that processes share count once. Elsewhere: the largest resident
+    size of this process since it started.
+    """
+
+    def __init__(self) -> None:
+        self.mb = 0.0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="peak-memory", daemon=True)
+
+    def __enter__(self) -> PeakMemory:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self.mb = max(self.mb, memory_mb())
+
+    def _watch(self) -> None:
+        while not self._stop.wait(_EVERY_S):
+            self.mb = max(self.mb, memory_mb())
+
+
+def memory_mb() -> float:
+    """Memory of this process and its children now, in MB (1e6 bytes)."""
+    if not sys.platform.startswith("linux"):
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+    return sum(_pss_kb(pid) for pid in process_tree(os.getpid())) * 1024 / 1e6
+
+
+def process_tree(pid: int) -> list[int]:
+    """`pid` and everything below it (Linux)."""
+    found = [pid]
+    for parent in found:
+        for task in _tasks(parent):
+            try:
+                found += [int(child) for child in (task / "children").read_text().split()]
+            except OSError:
+                continue  # it ended meanwhile
+    return found
+
+
+def _tasks(pid: int) -> list[Path]:
+    try:
+        return list(Path(f"/proc/{pid}/task").iterdir())
+    except OSError:
+        return []
+
+
+def _pss_kb(pid: int) -> int:
+    for name, key in (("smaps_rollup", "Pss:"), ("status", "VmRSS:")):
+        try:
+            for line in Path(f"/proc/{pid}/{name}").read_text().splitlines():
+                if line.startswith(key):
+                    return int(line.split()[1])
+        except OSError:
+            continue  # not permitted, or ended meanwhile
+    return 0

@@ -1,0 +1,175 @@
+"""Decides which stages run, says why, runs them, and leaves a sidecar for each."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from pyasr.base.artifact import remove_leftovers
+from pyasr.base.errors import ConfigError
+from pyasr.run import results
+from pyasr.run.console import digest_line, say
+from pyasr.run.identity import Identity, describe_folder, differences, identify
+from pyasr.run.lock import locked
+from pyasr.run.memory import PeakMemory
+from pyasr.run.revision import revision
+from pyasr.run.sidecar import Sidecar, begin_stage, disk_mb, read_sidecar
+from pyasr.run.stage import Context, Stage
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether a stage has to run, and why; `blocked` when it has to but lies outside of what was asked for."""
+
+    number: int
+    stage: Stage
+    identity: Identity
+    reasons: tuple[str, ...]
+    selected: bool
+
+    @property
+    def must_run(self) -> bool:
+        return bool(self.reasons)
+
+
+def decide(
+    stages: tuple[Stage, ...], selected: range, context: Context, fresh: bool = False
+) -> list[Decision]:
+    """What has to run, stage by stage, judged by what is in the experiment folder now; changes nothing.
+
+    selected: the numbers of the stages that may run. fresh: those run whatever is there.
+    """
+    used = {name for stage in stages for name in stage.external}
+    folders = {name: describe_folder(getattr(context, name)) for name in used}
+    fingerprints: dict[str, str] = {}
+    runs: dict[str, str] = {}
+    decisions: dict[str, Decision] = {}
+    for number, stage in enumerate(stages):
+        identity = identify(stage, context, fingerprints, folders)
+        fingerprints[stage.name] = identity.fingerprint
+        sidecar = read_sidecar(context.exp, stage.name)
+        reasons = _reasons(stage, identity, sidecar, runs, context)
+        reasons += [
+            f"input stage {name} has to run" for name in stage.reads if decisions[name].must_run and not reasons
+        ]
+        if fresh and number in selected:
+            reasons = reasons or ["--fresh"]
+        runs[stage.name] = sidecar.started if sidecar else ""
+        decisions[stage.name] = Decision(number, stage, identity, tuple(reasons), number in selected)
+    return list(decisions.values())
+
+
+def _reasons(
+    stage: Stage, identity: Identity, sidecar: Sidecar | None, runs: dict[str, str], context: Context
+) -> list[str]:
+    if sidecar is None:
+        begun = (context.exp / "stages" / f"{stage.name}.started.json").exists()
+        return ["it was interrupted"] if begun else ["it has not run yet"]
+    reasons = differences(sidecar.made_from, identity)
+    reasons += [f"output {name} is missing" for name in stage.missing_outputs(context.exp)]
+    reasons += [
+        f"input stage {name} was rerun"
+        for name in stage.reads
+        if runs[name] and sidecar.inputs.get(name) != runs[name] and f"input stage {name} changed" not in reasons
+    ]
+    return reasons
+
+
+def run(
+    stages: tuple[Stage, ...], selected: range, context: Context, name: str, fresh: bool = False
+) -> None:
+    """Run those of the `selected` stages that have to run; ConfigError when an input of theirs is out of date.
+
+    name: the recipe's name, for results.json, which exists while the score stage is up to date.
+    """
+    with locked(context.exp):
+        remove_leftovers(context.exp)
+        decisions = decide(stages, selected, context, fresh)
+        _check_inputs(decisions)
+        done = {decision.stage.name for decision in decisions if not decision.must_run}
+        if "score" not in done:
+            results.outdate(context.exp)
+        try:
+            for decision in decisions:
+                if not decision.selected:
+                    continue
+                _run_or_skip(decision, context, fresh)
+                done.add(decision.stage.name)
+                if "score" in done and (decision.must_run or not results.exist(context.exp)):
+                    results.write(stages, context, name)
+        finally:
+            context.close()
+
+
+def _run_or_skip(decision: Decision, context: Context, fresh: bool) -> None:
+    title = f"stage {decision.number:>2} {decision.stage.name:<14}"
+    if not decision.must_run:
+        say(f"{title} up to date")
+        return
+    say(f"{title} runs: {'; '.join(decision.reasons)}")
+    sidecar = _run_stage(decision, context, fresh)
+    costs = (sidecar.seconds, sidecar.peak_memory_mb, sidecar.disk_mb)
+    say(f"{title} done: {digest_line(*costs, sidecar.digest)}")
+
+
+def _check_inputs(decisions: list[Decision]) -> None:
+    """What a stage reads has to be complete, or be run first."""
+    by_name = {decision.stage.name: decision for decision in decisions}
+    for decision in decisions:
+        if not (decision.selected and decision.must_run):
+            continue
+        for name in decision.stage.reads:
+            read = by_name[name]
+            if read.must_run and not read.selected:
+                raise ConfigError(
+                    f"stage {decision.stage.name} reads what stage {read.number} {name} writes, and that has to run"
+                    f" first: {'; '.join(read.reasons)}; start from --stage {_first_needed(read, by_name)}"
+                )
+
+
+def _first_needed(decision: Decision, by_name: dict[str, Decision]) -> int:
+    """The number of the first stage that has to run before or as `decision`."""
+    needed = [by_name[name] for name in decision.stage.reads if by_name[name].must_run]
+    return min([decision.number, *(_first_needed(item, by_name) for item in needed)])
+
+
+def _run_stage(decision: Decision, context: Context, fresh: bool) -> Sidecar:
+    stage = decision.stage
+    sidecars = {name: read_sidecar(context.exp, name) for name in stage.reads}
+    inputs = {name: sidecar.started for name, sidecar in sidecars.items() if sidecar}
+    fingerprint = decision.identity.fingerprint
+    begin_stage(context.exp, stage, fingerprint, inputs, fresh)
+    started, clock = datetime.now(timezone.utc).isoformat(), time.monotonic()
+    with PeakMemory() as memory:
+        digest = stage.function()(context)
+    missing = stage.missing_outputs(context.exp)
+    if missing:
+        raise RuntimeError(f"stage {stage.name} ended without writing {', '.join(missing)}")
+    sidecar = Sidecar(
+        stage=stage.name,
+        fingerprint=fingerprint,
+        identity=asdict(decision.identity),
+        inputs=inputs,
+        revision=revision(),
+        started=started,
+        seconds=round(time.monotonic() - clock, 2),
+        peak_memory_mb=round(memory.mb, 1),
+        disk_mb=disk_mb(context.exp, stage),
+        digest=digest,
+    )
+    sidecar.write(context.exp)
+    return sidecar
+
+
+def as_rows(decisions: list[Decision]) -> list[dict[str, Any]]:
+    """Decisions for `--dry-run`: number, name, "run", "up to date" or "not asked for", reasons."""
+    rows = []
+    for decision in decisions:
+        verdict = "up to date" if not decision.must_run else "run" if decision.selected else "not asked for"
+        rows.append(
+            {"number": decision.number, "name": decision.stage.name, "verdict": verdict,
+             "why": "; ".join(decision.reasons)}
+        )
+    return rows

@@ -1,0 +1,116 @@
+"""The stage table, the only one. A stage's number is its position."""
+
+from __future__ import annotations
+
+from pyasr.base.errors import ConfigError
+from pyasr.run.stage import Stage
+
+GMM_SYSTEMS = {"mono": "mono", "tri": "tri", "tri_sat": "sat"}
+"""The GMM systems that are decoded, and the stages that train them."""
+
+
+def _decode_stage(system: str, trained_by: str) -> Stage:
+    return Stage(
+        name=f"decode_{system}",
+        what=f"graph, scales chosen on dev, hypotheses of the test part in every condition: {system}",
+        entry=f"decode.{system}",
+        reads=("validate", "lang", "features", trained_by),
+        writes=(f"decode/{system}/",),
+        options=("seed", "decode", "gmm"),
+    )
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage(
+        name="corpus",
+        what="manifests, lexicon and language-model material of the corpus; the demo is synthesised",
+        entry="corpus.prepare",
+        writes=("corpus/",),
+        options=("seed", "corpus"),
+        external=("corpus_dir",),
+    ),
+    Stage(
+        name="lang",
+        what="phones, words, cleaned lexicon, grammar",
+        entry="lang.prepare",
+        reads=("corpus",),
+        writes=("lang/",),
+        options=("lang",),
+    ),
+    Stage(
+        name="validate",
+        what="every utterance decoded and checked against the lexicon; what cannot be used is listed",
+        entry="corpus.validate",
+        reads=("corpus", "lang"),
+        writes=("data/",),
+        options=("validation",),
+    ),
+    Stage(
+        name="features",
+        what="MFCC of the transcribed, dev and test parts, the test part in every noise condition",
+        entry="features.extract",
+        reads=("corpus", "validate"),
+        writes=("features/",),
+        options=("seed", "features", "test"),
+        external=("noise_dir",),
+    ),
+    Stage(
+        name="mono",
+        what="monophones from a flat start",
+        entry="gmm.mono",
+        reads=("lang", "validate", "features"),
+        writes=("gmm/mono/",),
+        options=("seed", "gmm"),
+    ),
+    Stage(
+        name="tri",
+        what="triphones on deltas: questions, tree, mixtures",
+        entry="gmm.tri",
+        reads=("lang", "validate", "features", "mono"),
+        writes=("gmm/tri/",),
+        options=("seed", "gmm"),
+    ),
+    Stage(
+        name="lda",
+        what="triphones on spliced frames with LDA and MLLT",
+        entry="gmm.lda",
+        reads=("lang", "validate", "features", "tri"),
+        writes=("gmm/lda/",),
+        options=("seed", "gmm"),
+    ),
+    Stage(
+        name="sat",
+        what="speaker-adaptive triphones (fMLLR)",
+        entry="gmm.sat",
+        reads=("lang", "validate", "features", "lda"),
+        writes=("gmm/sat/",),
+        options=("seed", "gmm"),
+    ),
+    *(_decode_stage(system, trained_by) for system, trained_by in GMM_SYSTEMS.items()),
+    Stage(
+        name="score",
+        what="word error rates with intervals, per system, condition and speaker; results.json",
+        entry="score.score",
+        reads=("validate", *(f"decode_{system}" for system in GMM_SYSTEMS)),
+        writes=("score/",),
+        options=("seed",),
+    ),
+    Stage(
+        name="report",
+        what="one HTML page",
+        entry="report.write",
+        reads=("corpus", "lang", "validate", "features", "mono", "tri", "lda", "sat", "score"),
+        writes=("report.html",),
+    ),
+)
+
+
+def stage_number(given: str, option: str) -> int:
+    """The number of a stage given by number or name; ConfigError lists what there is."""
+    names = [stage.name for stage in STAGES]
+    if given in names:
+        return names.index(given)
+    if given.isdecimal() and int(given) < len(names):
+        return int(given)
+    numbered = ", ".join(f"{number} {name}" for number, name in enumerate(names))
+    raise ConfigError(f"{option} {given}: no such stage; there are {numbered}")
