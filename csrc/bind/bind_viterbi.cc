@@ -2,8 +2,9 @@
 #include <pybind11/stl.h>
 
 #include <string>
+#include <tuple>
+#include <vector>
 
-#include "base/thread_pool.h"
 #include "bind/arrays.h"
 #include "hmm/viterbi_align.h"
 
@@ -17,7 +18,6 @@ using Utterance =
     std::tuple<Array<int32_t>, Array<int32_t>, Array<int32_t>, Array<float>, Array<float>, Array<float>>;
 
 py::list Align(const std::vector<Utterance>& utterances, double scale, double beam, int num_threads) {
-  PYASR_CHECK(num_threads >= 1, "num_threads is ", num_threads);
   std::vector<AlignmentGraph> graphs;
   std::vector<MatrixView<const float>> loglikes;
   for (const auto& [begin, dst, column, cost, final_cost, matrix] : utterances) {
@@ -25,16 +25,10 @@ py::list Align(const std::vector<Utterance>& utterances, double scale, double be
                       View(cost, "arc_cost"), View(final_cost, "final_cost")});
     loglikes.push_back(MatrixOf(matrix, "loglikes"));
   }
-  std::vector<Alignment> alignments(graphs.size());
+  std::vector<Alignment> alignments;
   {
     py::gil_scoped_release release;
-    ParallelFor(static_cast<int64_t>(graphs.size()), num_threads, [&](int64_t i) {
-      try {
-        alignments[i] = ViterbiAlign(graphs[i], loglikes[i], scale, beam);
-      } catch (const std::invalid_argument& error) {
-        Fail("utterance ", i, ": ", error.what());
-      }
-    });
+    alignments = ViterbiAlignBatch(graphs, loglikes, scale, beam, num_threads);
   }
   py::list results;
   for (const Alignment& alignment : alignments) {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/thread_pool.h"
 
 namespace pyasr {
 namespace {
@@ -129,6 +130,22 @@ Alignment ViterbiAlign(const AlignmentGraph& graph, MatrixView<const float> logl
     state = SourceOf(graph, result.arcs[t]);
   }
   return result;
+}
+
+std::vector<Alignment> ViterbiAlignBatch(const std::vector<AlignmentGraph>& graphs,
+                                         const std::vector<MatrixView<const float>>& loglikes, double scale,
+                                         double beam, int num_threads) {
+  PYASR_CHECK_EQ(graphs.size(), loglikes.size(), "number of graphs against log-likelihood matrices");
+  PYASR_CHECK(num_threads >= 1, "num_threads is ", num_threads);
+  std::vector<Alignment> alignments(graphs.size());
+  ParallelFor(static_cast<int64_t>(graphs.size()), num_threads, [&](int64_t i) {
+    try {
+      alignments[i] = ViterbiAlign(graphs[i], loglikes[i], scale, beam);
+    } catch (const std::invalid_argument& error) {
+      Fail("utterance ", i, ": ", error.what());
+    }
+  });
+  return alignments;
 }
 
 }  // namespace pyasr

@@ -39,4 +39,9 @@ struct Alignment {
 // the graph, and for NaN or +inf among the log-likelihoods the search looks at (-inf forbids the arc).
 Alignment ViterbiAlign(const AlignmentGraph& graph, MatrixView<const float> loglikes, double scale, double beam);
 
+// The same for many utterances, on `num_threads` threads; an error names the lowest utterance it is about.
+std::vector<Alignment> ViterbiAlignBatch(const std::vector<AlignmentGraph>& graphs,
+                                         const std::vector<MatrixView<const float>>& loglikes, double scale,
+                                         double beam, int num_threads);
+
 }  // namespace pyasr

@@ -15,10 +15,11 @@ struct Chain {
   std::vector<int32_t> begin{0, 1, 3, 4}, dst{1, 1, 2, 2}, column{0, 0, 1, 1};
   std::vector<float> cost{0.5f, 0.25f, 1.0f, 2.0f}, final_cost{kInfinity, kInfinity, 0.125f};
 
+  pyasr::AlignmentGraph Graph() const {
+    return {{begin.data(), 4}, {dst.data(), 4}, {column.data(), 4}, {cost.data(), 4}, {final_cost.data(), 3}};
+  }
   pyasr::Alignment Align(const std::vector<float>& loglikes, double beam = kInfinity) const {
-    const pyasr::AlignmentGraph graph{{begin.data(), 4}, {dst.data(), 4}, {column.data(), 4}, {cost.data(), 4},
-                                      {final_cost.data(), 3}};
-    return pyasr::ViterbiAlign(graph, {loglikes.data(), static_cast<int64_t>(loglikes.size() / 2), 2, 2}, 1.0, beam);
+    return pyasr::ViterbiAlign(Graph(), {loglikes.data(), static_cast<int64_t>(loglikes.size() / 2), 2, 2}, 1.0, beam);
   }
 };
 
@@ -48,4 +49,22 @@ TEST(ViterbiRefusesNanAndBrokenGraphs) {
   chain = Chain();
   chain.begin[1] = 5;
   EXPECT(pyasr_test::Throws([&] { chain.Align({0, 0, 0, 0}); }));
+}
+
+TEST(ViterbiBatchDoesNotDependOnThreads) {
+  const Chain chain;
+  std::vector<std::vector<float>> values;
+  std::vector<pyasr::MatrixView<const float>> loglikes;
+  for (int64_t frames = 0; frames < 97; ++frames) {
+    values.emplace_back(frames * 2);
+    for (size_t i = 0; i < values.back().size(); ++i) values.back()[i] = -1.0f / static_cast<float>(1 + i * 7919 % 31);
+    loglikes.push_back({values.back().data(), frames, 2, 2});
+  }
+  const std::vector<pyasr::AlignmentGraph> graphs(loglikes.size(), chain.Graph());
+  const auto one = pyasr::ViterbiAlignBatch(graphs, loglikes, 1.0, kInfinity, 1);
+  const auto many = pyasr::ViterbiAlignBatch(graphs, loglikes, 1.0, kInfinity, 5);
+  for (size_t i = 0; i < one.size(); ++i) {
+    EXPECT(one[i].ok == (loglikes[i].rows >= 2) && one[i].ok == many[i].ok);
+    EXPECT(one[i].arcs == many[i].arcs && one[i].cost == many[i].cost);
+  }
 }
