@@ -6,5 +6,6 @@ decodes and checks everything in it before any work begins.
 
 from pyasr.corpora.manifest import PARTS, Summary, read_cuts, write_cuts
 from pyasr.corpora.registry import prepare_corpus
+from pyasr.corpora.validate import Validated, validate_cuts
 
-__all__ = ["PARTS", "Summary", "prepare_corpus", "read_cuts", "write_cuts"]
+__all__ = ["PARTS", "Summary", "Validated", "prepare_corpus", "read_cuts", "validate_cuts", "write_cuts"]

@@ -53,7 +53,9 @@ def prepare(
     with atomic_path(out_dir / "lm.arpa") as temporary:
         shutil.copyfile(corpus_dir / "etc" / "an4.lm", temporary)
     by_part = {part: [cut for cut in cuts if cut.id in ids] for part, ids in parts.items()}
-    return write_corpus(out_dir, by_part, skipped=skipped, notes=notes)
+    part_of = {name: part for part, ids in parts.items() for name in ids}
+    rows = [{"part": part_of[row["id"]], **row} if row["id"] in part_of else row for row in skipped]
+    return write_corpus(out_dir, by_part, skipped=rows, notes=notes)
 
 
 def _read_part(corpus_dir: Path, part: str, skipped: list[dict[str, str]]) -> list[Utterance]:

@@ -4,7 +4,7 @@
     withheld.jsonl     {"id", "text"} of the untranscribed part, read by the topline and the scorer only
     lexicon.txt        WORD PHONE PHONE ...; alternatives on further lines
     lm.arpa or lm_text.txt   a language model, or sentences to estimate one from (one a line)
-    skipped.jsonl      {"id", "reason"} of utterances left out while reading the corpus
+    skipped.jsonl      {"id", "part", "reason"} of utterances left out while reading the corpus
     noise/{train,test}/*.flac, phone_times.jsonl    demo only
 
 The supervisions of the untranscribed part have no text. Writing is a function of the content alone (the
@@ -23,7 +23,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import soundfile
 from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
 from lhotse.audio import AudioSource
 from lhotse.serialization import deserialize_item
@@ -31,6 +30,7 @@ from lhotse.serialization import deserialize_item
 from pyasr.base.artifact import atomic_path, write_jsonl
 from pyasr.base.errors import DataError
 from pyasr.base.executor import run_jobs, split_jobs
+from pyasr.corpora.check_audio import probe_audio
 
 PARTS = ("transcribed", "untranscribed", "dev", "test")
 _PROBE_JOBS = 32  # fixed, so that the partition does not depend on the number of workers
@@ -114,30 +114,19 @@ def make_cuts(
     return cuts, skipped
 
 
+def make_parts(
+    utterances: Mapping[str, Sequence[Utterance]], executor: Executor
+) -> tuple[dict[str, list[MonoCut]], list[dict[str, str]]]:
+    """`make_cuts` of several parts; the skip rows name the part."""
+    cuts, skipped = {}, []
+    for part, items in utterances.items():
+        cuts[part], rows = make_cuts(items, executor)
+        skipped += [{"part": part, **row} for row in rows]
+    return cuts, skipped
+
+
 def _probe_files(paths: list[Path]) -> list[tuple[Path, tuple[int, int] | str]]:
     return [(path, probe_audio(path)) for path in paths]
-
-
-def probe_audio(path: Path) -> tuple[int, int] | str:
-    """(sampling rate, samples) from the header of a mono file, or the reason why it cannot be used."""
-    if not path.is_file():
-        return f"audio missing: {path}"
-    if path.stat().st_size == 0:
-        return f"audio file is empty: {path}"
-    try:
-        header = soundfile.info(str(path))
-    except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
-        return f"audio unreadable: {path}: {_short(error)}"
-    if header.channels != 1:
-        return f"audio is not mono: {path} has {header.channels} channels; make one file a channel"
-    if header.frames <= 0 or header.samplerate <= 0:
-        return f"audio has no samples: {path} holds a header only"
-    return header.samplerate, header.frames
-
-
-def _short(error: Exception) -> str:
-    text = str(error)
-    return text.split(": ", 1)[-1] if "Error opening" in text else text
 
 
 def _make_cut(utterance: Utterance, header: tuple[int, int] | str) -> MonoCut:
@@ -200,6 +189,7 @@ def write_corpus(
 ) -> Summary:
     """Write the four manifests, withheld.jsonl and skipped.jsonl; return the summary.
 
+    skipped: rows {"id", "part", "reason"}; the part may be missing where it is not known.
     The texts of the untranscribed part are withheld here, for every corpus alike.
     """
     cuts_by_part = {part: list(cuts_by_part.get(part, ())) for part in PARTS}

@@ -22,7 +22,7 @@ from pyasr.corpora.demo.phones import SILENCE, phone_segments, pronunciation
 from pyasr.corpora.demo.prompts import draw_prompt, vocabulary
 from pyasr.corpora.demo.speak import Reply, Request, resample, speak
 from pyasr.corpora.demo.speakers import VOICES, Speaker, make_speakers
-from pyasr.corpora.manifest import PARTS, Summary, Utterance, make_cuts, write_corpus
+from pyasr.corpora.manifest import PARTS, Summary, Utterance, make_parts, write_corpus
 from pyasr.corpora.options import DemoOptions
 
 SAMPLING_RATE = 16000
@@ -60,11 +60,10 @@ def prepare(
     sentences = (draw_prompt(rng(seed, "demo-lm-text", index)) for index in range(options.lm_sentences))
     write_text(out_dir / "lm_text.txt", "".join(" ".join(words) + "\n" for words in sentences))
     write_noise(out_dir / "noise", options.noise_clips, codes, seed, executor)
-    cuts_by_part, skipped = {}, []
-    for part in PARTS:
-        utterances = [Utterance(p.id, p.speaker.name, " ".join(p.words), p.audio) for p in prompts[part]]
-        cuts_by_part[part], unread = make_cuts(utterances, executor)
-        skipped += unread
+    utterances = {
+        part: [Utterance(p.id, p.speaker.name, " ".join(p.words), p.audio) for p in prompts[part]] for part in PARTS
+    }
+    cuts_by_part, skipped = make_parts(utterances, executor)
     differing = sum(_differs(prompt, row, lexicon) for prompt, row in zip(everything, times, strict=True))
     notes = [f"{differing} of {len(everything)} utterances are spoken with phones that the lexicon lacks"]
     return write_corpus(out_dir, cuts_by_part, skipped=skipped, notes=notes)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+
 def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 

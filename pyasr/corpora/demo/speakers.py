@@ -19,8 +19,8 @@ _FAMILIES = {
         "Alex", "Alicia", "Andrea", "Andy", "Annie", "Denis victor", "Diogo Henrique Hugo", "Gene Gene2", "Marco",
         "Mario", "Mike", "Nguyen", "Reed", "RicishayMax", "Storm", "adam caleb klatt6", "anika", "announcer",
         "antonio", "aunty f4 linda", "boris", "david", "ed", "edward", "f3", "grandma", "grandpa max",
-        "iven iven3 iven4", "john", "klatt klatt2", "m2 m6", "m4 m5", "marcelo", "norbert", "pablo", "robosoft4", "robosoft8", "sandro",
-        "travis",
+        "iven iven3 iven4", "john", "klatt klatt2", "m2 m6", "m4 m5", "marcelo", "norbert", "pablo", "robosoft4",
+        "robosoft8", "sandro", "travis",
     ),
     "dev": ("m3", "f1", "belinda", "klatt3 klatt4 klatt5", "Tweaky", "iven2", "robosoft7", "edward2"),
     "test": (
