@@ -1,0 +1,33 @@
+import pytest
+
+from pyasr.base.errors import ConfigError
+from pyasr.run.identity import flat_options
+from pyasr.run.recipe import Recipe
+from pyasr.run.stages import STAGES, stage_number
+
+
+def test_the_table_is_in_order_and_every_entry_exists():
+    seen = {}
+    for stage in STAGES:
+        assert stage.name not in seen and all(name in seen for name in stage.reads), stage.name
+        assert callable(stage.function()) and stage.what and stage.writes
+        assert flat_options(Recipe(), stage.options) or not stage.options
+        seen[stage.name] = stage
+    outputs = [output for stage in STAGES for output in stage.writes]
+    assert len(set(outputs)) == len(outputs)
+    assert not [(a, b) for a in outputs for b in outputs if a != b and b.startswith(a)]
+
+
+def test_every_option_of_the_recipe_is_some_stage_s():
+    """An option that no stage declares would change results without anything being rerun."""
+    recipe = Recipe()
+    declared = set().union(*(flat_options(recipe, stage.options) for stage in STAGES))
+    every = set(flat_options(recipe, tuple(Recipe.model_fields)))
+    assert every - declared == {"corpus_dir", "noise_dir"}  # these are known by what they hold
+
+
+def test_stages_are_named_by_number_or_name():
+    assert stage_number("0", "--stage") == 0
+    assert STAGES[stage_number("tri", "--only")].name == "tri"
+    with pytest.raises(ConfigError, match="--stage 99: no such stage; there are 0 corpus"):
+        stage_number("99", "--stage")
