@@ -30,7 +30,7 @@ TEST(StatsOfThreeFrames) {
 }
 
 TEST(StatsDoNotDependOnThreads) {
-  const int64_t frames = 97, dim = 39;
+  const int64_t frames = 4097, dim = 39;
   std::vector<float> features(frames * dim);
   std::vector<int32_t> keys(frames);
   for (size_t i = 0; i < features.size(); ++i) features[i] = 1.0f / static_cast<float>(1 + i % 1013);
