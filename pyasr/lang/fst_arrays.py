@@ -92,7 +92,7 @@ class FstArrays:
             *(arcs[name].copy() for name in ("ilabel", "olabel", "weight", "nextstate")),
         )
         if len(fst.source) != num_arcs or (
-            num_arcs and not (0 <= fst.nextstate.min() and fst.nextstate.max() < num_states)
+            num_arcs and not (fst.nextstate.min() >= 0 and fst.nextstate.max() < num_states)
         ):
             raise DataError(f"{path}: damaged: its arcs do not fit its {num_states} states")
         return fst

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
+import subprocess
+import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 
 import kaldifst
-import kaldilm
 
 from pyasr.base.errors import DataError
 from pyasr.lang.lexicon import Lexicon
@@ -82,6 +80,13 @@ def make_l_fst(
     return fst, [phones.disambiguation_id(index) for index in range(largest + 2)]
 
 
+_ARPA2FST = """
+import sys, kaldilm
+arpa, out, backoff, words = sys.argv[1:]
+kaldilm.arpa2fst(input_arpa=arpa, output_fst=out, disambig_symbol=backoff, read_symbol_table=words)
+"""
+
+
 def make_g_fst(arpa: str | Path, words_file: str | Path) -> kaldifst.StdVectorFst:
     """G from an ARPA file whose words are all in `words_file`; back-off arcs carry #0 on the input.
 
@@ -89,36 +94,17 @@ def make_g_fst(arpa: str | Path, words_file: str | Path) -> kaldifst.StdVectorFs
     """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "G.fst"
-        with _captured_stderr() as captured:
-            try:
-                kaldilm.arpa2fst(
-                    input_arpa=str(arpa),
-                    output_fst=str(out),
-                    disambig_symbol=BACKOFF,
-                    read_symbol_table=str(words_file),
-                )
-            except Exception as error:
-                raise DataError(f"{arpa}: refused by kaldilm: {error}\n{captured()}") from error
-        fst = kaldifst.StdVectorFst.read(str(out)) if out.exists() else None
-        if fst is None or fst.start < 0:
-            raise DataError(f"{arpa}: kaldilm made no grammar of it\n{captured()}")
+        # In a process of its own: the library ends the process on what it does not like, and logs to stderr.
+        run = subprocess.run(
+            [sys.executable, "-c", _ARPA2FST, str(arpa), str(out), BACKOFF, str(words_file)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        fst = kaldifst.StdVectorFst.read(str(out)) if run.returncode == 0 and out.exists() else None
+    if fst is None or fst.start < 0:
+        raise DataError(f"{arpa}: kaldilm made no grammar of it (status {run.returncode})\n{run.stderr[-2000:]}")
     kaldifst.arcsort(fst, sort_type="ilabel")
     return fst
-
-
-@contextlib.contextmanager
-def _captured_stderr() -> Iterator:
-    """Keep what C++ code writes to stderr; the yielded function returns it."""
-    saved = os.dup(2)
-    with tempfile.TemporaryFile() as file:
-        os.dup2(file.fileno(), 2)
-
-        def text() -> str:
-            file.seek(0)
-            return file.read().decode("utf-8", "replace")[-2000:]
-
-        try:
-            yield text
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)

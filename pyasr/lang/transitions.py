@@ -89,7 +89,7 @@ class TransitionModel:
         return {(int(p), int(s), int(pdf)): i for i, (p, s, pdf) in enumerate(self.states)}
 
     def entry_tid(self, phone_id: int, state: int, pdf_id: int) -> int:
-        """The transition id that enters a state; its self-loop is the next id. DataError when there is no such state."""
+        """The id that enters a state; its self-loop is the next one. DataError when there is no such state."""
         try:
             return 2 * self._index[phone_id, state, pdf_id] + 1
         except KeyError:
