@@ -15,7 +15,7 @@ from pathlib import Path
 from pyasr.base.errors import DataError
 from pyasr.corpora.manifest import Summary, Utterance, make_parts, write_corpus
 from pyasr.corpora.options import KaldiDirOptions
-from pyasr.corpora.text import copy_arpa, copy_lexicon, read_lines, require_dir
+from pyasr.corpora.text import copy_arpa, copy_lexicon, find_audio, read_lines, require_dir
 
 
 def prepare(
@@ -90,9 +90,8 @@ def _read_wav_scp(path: Path, corpus_dir: Path) -> dict[str, Path]:
                 f"{path}:{number}: recording {name} is a pipe ({rest!r}); pyasr does not run commands from data"
                 " files: run it once yourself, write a wav or flac file, and put its path here"
             )
-        audio = Path(rest)
-        recordings[name] = audio if audio.is_absolute() or not (corpus_dir / audio).exists() else corpus_dir / audio
-    return {name: audio.absolute() for name, audio in recordings.items()}
+        recordings[name] = find_audio(rest, corpus_dir)
+    return recordings
 
 
 def _read_segments(path: Path, recordings: dict[str, Path]) -> dict[str, tuple[str, float, float | None]]:

@@ -15,7 +15,7 @@ from lhotse import MonoCut
 from pyasr.base.errors import DataError
 from pyasr.corpora.manifest import PARTS, Summary, read_cuts, write_corpus
 from pyasr.corpora.options import ManifestsOptions
-from pyasr.corpora.text import copy_arpa, copy_lexicon, require_dir
+from pyasr.corpora.text import copy_arpa, copy_lexicon, find_audio, require_dir
 
 
 def prepare(
@@ -49,7 +49,6 @@ def _take_over(cut: MonoCut, path: Path, corpus_dir: Path) -> MonoCut:
     if supervision.text is not None:
         supervision.text = " ".join(supervision.text.split())
     for source in cut.recording.sources:
-        if source.type == "file" and not Path(source.source).is_absolute():
-            found = corpus_dir / source.source
-            source.source = str(found if found.exists() else Path(source.source).absolute())
+        if source.type == "file":
+            source.source = str(find_audio(source.source, corpus_dir))
     return cut

@@ -27,6 +27,12 @@ def require_dir(corpus_dir: Path | None, kind: str, *expected: str) -> Path:
     return corpus_dir
 
 
+def find_audio(name: str, corpus_dir: Path) -> Path:
+    """The absolute path of an audio file: a relative one is below the corpus folder, else the current folder."""
+    below = corpus_dir / name
+    return Path(name).absolute() if Path(name).is_file() and not below.is_file() else below.absolute()
+
+
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """(number from 1, line without its end) of every line that is not blank; .gz is unpacked."""
     opener = gzip.open if path.suffix == ".gz" else open

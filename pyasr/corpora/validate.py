@@ -50,7 +50,7 @@ def validate_cuts(
     the limit. Training utterances with unknown words are dropped; those of dev and test are kept and counted,
     for leaving them out would flatter the word error rate.
     DataError: an id twice, a speaker in training and test, a part without utterances, more skipped than
-    `options.skip_limit` or more unknown words than `options.oov_limit` in a part.
+    `options.skip_limit` (in a part or of all) or more unknown words than `options.oov_limit` in a part.
     """
     by_part = {part: list(cuts.get(part, ())) for part in PARTS}
     _check_shapes(by_part)
@@ -77,6 +77,7 @@ def validate_cuts(
     _check_oov(by_part, oov, known_words, options.oov_limit)
     for part in PARTS:
         _check_part(part, kept[part], skips)
+    skips.check(len(everything) + len(corpus_skipped))
     notes += [_oov_note(part, oov[part]) for part in PARTS if oov[part]]
     return Validated(
         cuts={part: CutSet.from_cuts(kept[part]) for part in PARTS},
