@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/select.h"
 #include "base/thread_pool.h"
 
 namespace pyasr {
@@ -36,53 +37,106 @@ void CheckGraph(const AlignmentGraph& graph, int64_t num_columns) {
   }
 }
 
-// Costs of the states [begin, end); the other states' costs are +inf.
-struct Band {
-  std::vector<double> cost;
-  int64_t begin = 0;
-  int64_t end = 0;
-  double best = kInfinity;
-
-  explicit Band(int64_t num_states) : cost(num_states, kInfinity) {}
-
-  void Clear() {
-    std::fill(cost.begin() + begin, cost.begin() + end, kInfinity);
-    begin = static_cast<int64_t>(cost.size());
-    end = 0;
-    best = kInfinity;
-  }
-  void Put(int64_t state, double value) {
-    cost[state] = value;
-    begin = std::min(begin, state);
-    end = std::max(end, state + 1);
-    best = std::min(best, value);
-  }
-  bool IsActive(int64_t state, double beam) const { return cost[state] < kInfinity && cost[state] <= best + beam; }
+// An arc as its destination sees it.
+struct InArc {
+  int32_t src;
+  int32_t column;
+  int32_t arc;
+  float cost;
 };
 
-// The arcs by which the states begin, begin + 1, ... were entered at one frame; those of inactive states mean nothing.
+// The graph by destination: a state then takes the minimum over its incoming arcs, which needs no unpredictable
+// branch and no second look at memory just written, as spreading costs over the outgoing arcs would.
+struct InGraph {
+  std::vector<int32_t> begin;              // (S+1,) first incoming arc of each state
+  std::vector<InArc> arcs;                 // (A,) of each state in ascending order of `arc`
+  std::vector<int32_t> first_dst, end_dst;  // (S,) the states that a state leads to lie in [first_dst, end_dst)
+
+  explicit InGraph(const AlignmentGraph& graph)
+      : begin(graph.final_cost.size + 1),
+        arcs(graph.arc_dst.size),
+        first_dst(graph.final_cost.size, static_cast<int32_t>(graph.final_cost.size)),
+        end_dst(graph.final_cost.size) {
+    for (int32_t dst : graph.arc_dst) ++begin[dst + 1];
+    for (size_t s = 1; s < begin.size(); ++s) begin[s] += begin[s - 1];
+    std::vector<int32_t> fill(begin.begin(), begin.end() - 1);
+    for (int32_t s = 0; s < graph.final_cost.size; ++s) {
+      for (int32_t a = graph.arc_begin[s]; a < graph.arc_begin[s + 1]; ++a) {
+        const int32_t dst = graph.arc_dst[a];
+        arcs[fill[dst]++] = {s, graph.arc_column[a], a, graph.arc_cost[a]};
+        first_dst[s] = std::min(first_dst[s], dst);
+        end_dst[s] = std::max(end_dst[s], dst + 1);
+      }
+    }
+  }
+};
+
+// The costs of all states after a frame; +inf outside of [begin, end).
+struct Costs {
+  std::vector<double> of;
+  int64_t begin = 0;
+  int64_t end = 0;
+
+  explicit Costs(int64_t num_states) : of(num_states, kInfinity) {}
+
+  // Drops what is more than `beam` above the best, and narrows the band to what is left.
+  void Prune(double beam) {
+    if (begin == end) return;
+    const double limit = beam + *std::min_element(of.begin() + begin, of.begin() + end);
+    for (int64_t s = begin; s < end; ++s) of[s] = of[s] <= limit ? of[s] : kInfinity;
+    while (begin < end && of[begin] == kInfinity) ++begin;
+    while (begin < end && of[end - 1] == kInfinity) --end;
+  }
+};
+
+// The arcs by which the states begin, begin + 1, ... were entered at one frame.
 struct BackPointers {
   int64_t begin;
   std::vector<int32_t> arcs;
 };
 
-void ForwardFrame(const AlignmentGraph& graph, const float* loglikes, int64_t frame, double scale, double beam,
-                  const Band& now, Band& next, std::vector<int32_t>& entered_by) {
+// Refuses log-likelihoods that must not be among those that the active states look at.
+void CheckLoglikes(const AlignmentGraph& graph, const float* loglikes, int64_t frame, const Costs& now) {
   for (int64_t s = now.begin; s < now.end; ++s) {
-    if (!now.IsActive(s, beam)) continue;
+    if (now.of[s] == kInfinity) continue;
     for (int32_t a = graph.arc_begin[s]; a < graph.arc_begin[s + 1]; ++a) {
       const float loglike = loglikes[graph.arc_column[a]];
       // Written so that NaN fails, too.
-      PYASR_CHECK(loglike < std::numeric_limits<float>::infinity(), "log-likelihood of frame ", frame, ", column ",
-                  graph.arc_column[a], " is ", loglike);
-      const double cost = now.cost[s] + graph.arc_cost[a] - scale * loglike;
-      const int32_t dst = graph.arc_dst[a];
-      if (cost < next.cost[dst]) {
-        next.Put(dst, cost);
-        entered_by[dst] = a;
-      }
+      PYASR_CHECK(loglike < kInfinity, "log-likelihood of frame ", frame, ", column ", graph.arc_column[a], " is ",
+                  loglike);
     }
   }
+}
+
+// One frame: the costs of `next` from those of `now`, and the arcs that gave them. False when NaN or -inf came up
+// among the costs: the log-likelihoods of active states (or of inactive ones, which does not matter) are NaN or +inf.
+bool Step(const InGraph& graph, const float* loglikes, double scale, const Costs& now, Costs& next,
+          std::vector<int32_t>& entered_by) {
+  std::fill(next.of.begin() + next.begin, next.of.begin() + next.end, kInfinity);
+  int32_t begin = static_cast<int32_t>(now.of.size()), end = 0;
+  for (int64_t s = now.begin; s < now.end; ++s) {
+    begin = std::min(begin, graph.first_dst[s]);
+    end = std::max(end, graph.end_dst[s]);
+  }
+  begin = std::min(begin, end);
+  next.begin = begin;
+  next.end = end;
+  entered_by.resize(end - begin);
+  bool sane = true;
+  for (int32_t dst = begin; dst < end; ++dst) {
+    double best = kInfinity;
+    int32_t best_arc = -1;
+    for (int32_t i = graph.begin[dst]; i < graph.begin[dst + 1]; ++i) {
+      const InArc& in = graph.arcs[i];
+      const double cost = now.of[in.src] + in.cost - scale * loglikes[in.column];
+      sane &= cost > -kInfinity;
+      best_arc = Select(cost < best, in.arc, best_arc);
+      best = cost < best ? cost : best;
+    }
+    next.of[dst] = best;
+    entered_by[dst - begin] = best_arc;
+  }
+  return sane;
 }
 
 int64_t SourceOf(const AlignmentGraph& graph, int32_t arc) {
@@ -98,26 +152,28 @@ Alignment ViterbiAlign(const AlignmentGraph& graph, MatrixView<const float> logl
   const int64_t num_states = graph.final_cost.size;
   const int64_t num_frames = loglikes.rows;
 
-  Band now(num_states), next(num_states);
-  now.Put(0, 0.0);
-  std::vector<int32_t> entered_by(num_states);
+  const InGraph in_graph(graph);
+  Costs now(num_states), next(num_states);
+  now.of[0] = 0.0;
+  now.end = 1;
+  std::vector<int32_t> entered_by;
   std::vector<BackPointers> back;
   back.reserve(num_frames);
   for (int64_t t = 0; t < num_frames; ++t) {
-    next.Clear();
-    ForwardFrame(graph, loglikes.row(t), t, scale, beam, now, next, entered_by);
-    if (next.best == kInfinity) return {};
-    while (!next.IsActive(next.begin, beam)) next.cost[next.begin++] = kInfinity;
-    while (!next.IsActive(next.end - 1, beam)) next.cost[--next.end] = kInfinity;
-    back.push_back({next.begin, {entered_by.begin() + next.begin, entered_by.begin() + next.end}});
+    const bool sane = Step(in_graph, loglikes.row(t), scale, now, next, entered_by);
+    if (!sane) CheckLoglikes(graph, loglikes.row(t), t, now);
+    const int64_t first = next.begin;
+    next.Prune(beam);
+    if (next.begin == next.end) return {};
+    back.push_back({next.begin, {entered_by.begin() + (next.begin - first), entered_by.begin() + (next.end - first)}});
     std::swap(now, next);
   }
 
   Alignment result;
   int64_t state = -1;
   for (int64_t s = now.begin; s < now.end; ++s) {
-    const double cost = now.cost[s] + graph.final_cost[s];
-    if (now.IsActive(s, beam) && cost < result.cost) {
+    const double cost = now.of[s] + graph.final_cost[s];
+    if (cost < result.cost) {
       result.cost = cost;
       state = s;
     }

@@ -9,8 +9,8 @@
 // Sums are float64. Of equal costs the arc with the lower index wins, and the lower final state.
 // With a finite beam, states whose cost is more than `beam` above the best of their frame are dropped.
 //
-// Time: O(arcs that leave the active states) a frame. Memory: 4 bytes a frame and state of the active band,
-// the states between the lowest and the highest active one; a graph numbered from left to right keeps it narrow.
+// Time: O(arcs into the band) a frame; memory: 4 bytes a frame and state of the band. The band is the states between
+// the lowest and the highest active one: narrow, given a beam, when the graph is numbered from left to right.
 #pragma once
 
 #include <cstdint>
