@@ -1,0 +1,1 @@
+"""Diagonal-Gaussian acoustic models: monophones, triphones, adaptation; trees and alignments."""

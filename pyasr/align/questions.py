@@ -1,0 +1,48 @@
+"""Questions about neighbouring phones, found by clustering the phones (after Kaldi's cluster-phones)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pyasr.align.tree_stats import TreeStats, floor_of, loglike
+from pyasr.lang.phones import PhoneTable
+
+
+def make_questions(stats: TreeStats, phones: PhoneTable) -> list[tuple[int, ...]]:
+    """Sets of phone ids, each sorted, in a fixed order.
+
+    For every HMM state the phones are merged bottom-up, always the pair that loses the least likelihood;
+    every cluster on the way is a question, single phones among them.
+    """
+    floor = floor_of(stats.total)
+    questions: dict[tuple[int, ...], None] = {(phone_id,): None for phone_id in phones.ids}
+    for state in range(int(stats.windows[:, 3].max()) + 1):
+        rows = stats.windows[:, 3] == state
+        of_phone = np.zeros((phones.num_phones + 1, stats.packed.shape[1]))
+        np.add.at(of_phone, stats.windows[rows, 1], stats.packed[rows])
+        seen = [phone_id for phone_id in phones.ids if of_phone[phone_id, 0] > 0]
+        questions.update(dict.fromkeys(_dendrogram(of_phone, seen, floor)))
+    return sorted(questions, key=lambda members: (len(members), members))
+
+
+def _dendrogram(packed: np.ndarray, members: list[int], floor: np.ndarray) -> list[tuple[int, ...]]:
+    """The clusters of an agglomerative clustering, but for the last that holds all. packed: by phone id."""
+    sets = [(member,) for member in members]
+    stats = packed[members]
+    own = loglike(stats, floor)
+    loss = np.full((len(sets), len(sets)), np.inf)
+    for i in range(1, len(sets)):
+        loss[i, :i] = own[i] + own[:i] - loglike(stats[i] + stats[:i], floor)
+    found = []
+    for _ in range(len(sets) - 2):
+        i, j = np.unravel_index(np.argmin(loss), loss.shape)  # j < i
+        sets[j] = tuple(sorted(sets[i] + sets[j]))
+        found.append(sets[j])
+        stats[j] += stats[i]
+        own[j] = loglike(stats[j], floor)
+        alive = np.isfinite(loss[j]) | np.isfinite(loss[:, j])
+        alive[i] = False
+        loss[i, :] = loss[:, i] = np.inf
+        new = np.where(alive, own[j] + own - loglike(stats[j] + stats, floor), np.inf)
+        loss[j, :j], loss[j + 1 :, j] = new[:j], new[j + 1 :]
+    return found
