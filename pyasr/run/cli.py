@@ -75,12 +75,12 @@ def recipe(
 def stages() -> None:
     """List the stages with what they read and write."""
     written = {stage.name: stage.writes for stage in STAGES}
-    rows = []
     for number, stage in enumerate(STAGES):
         reads = [f"--{name.replace('_', '-')}" for name in stage.external]
         reads += [output for name in stage.reads for output in written[name]]
-        rows.append([str(number), stage.name, stage.what, " ".join(reads), " ".join(stage.writes)])
-    show_table(["", "stage", "what it does", "reads", "writes"], rows)
+        say(f"{number:>2}  {stage.name:<15} {stage.what}")
+        say(f"{'':<20}reads  {' '.join(reads) or '-'}")
+        say(f"{'':<20}writes {' '.join(stage.writes)}")
 
 
 @app.command()

@@ -1,11 +1,8 @@
-"""What a run says: lines on stdout, tables with rich."""
+"""What a run says on stdout. (Progress goes to stderr, see `pyasr.base.progress`.)"""
 
 from __future__ import annotations
 
 from typing import Any
-
-import rich.console
-import rich.table
 
 
 def say(text: str) -> None:
@@ -28,13 +25,9 @@ def _value(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def show_table(columns: list[str], rows: list[list[str]], title: str | None = None) -> None:
-    """A table on stdout; numbers belong to the right, so every column but the first is right-aligned
-    when all its cells begin with a digit."""
-    table = rich.table.Table(title=title, title_justify="left", box=rich.table.box.SIMPLE_HEAD)
-    for index, column in enumerate(columns):
-        numeric = bool(rows) and all(row[index][:1].isdigit() or row[index] in ("", "-") for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    rich.console.Console(markup=False, emoji=False, highlight=False).print(table)
+def show_table(columns: list[str], rows: list[list[str]]) -> None:
+    """Rows under their columns, as wide as they need to be: for a terminal and for a file."""
+    lines = [columns, *rows] if any(columns) else rows
+    widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
+    for line in lines:
+        say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

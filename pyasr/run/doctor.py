@@ -60,7 +60,8 @@ def _library(name: str) -> Finding:
         importlib.import_module(_MODULES.get(name, name))
         return Finding(name, importlib.metadata.version(name))
     except Exception as error:  # a broken library may raise anything when it is loaded
-        return Finding(name, f"missing or broken ({_short(error)})", f"pip install --force-reinstall {name}", fatal=True)
+        advice = f"pip install --force-reinstall {name}"
+        return Finding(name, f"missing or broken ({_short(error)})", advice, fatal=True)
 
 
 def _cuda() -> Finding:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pyasr.base.artifact import read_json, write_json
-from pyasr.run.console import show_table
+from pyasr.run.console import say, show_table
 from pyasr.run.revision import revision
 from pyasr.run.sidecar import read_sidecar
 from pyasr.run.stage import Context, Stage
@@ -63,8 +63,11 @@ def show(exp: Path) -> None:
         [system, *(_cell(row[condition]) if condition in row else "-" for condition in conditions)]
         for system, row in wer.items()
     ]
-    show_table(["system", *conditions], rows, "Word error rate in per cent [95 % interval]")
-    print(f"Results: {path}\nReport:  {exp / 'report.html'}", flush=True)
+    say("\nWord error rates in per cent [95 % interval]")
+    show_table(["", *conditions], rows)
+    say(f"\nresults  {path}")
+    if (exp / "report.html").exists():
+        say(f"report   {exp / 'report.html'}")
 
 
 def _cell(entry: dict[str, Any]) -> str:

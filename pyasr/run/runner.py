@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from typing import Any
 
 from pyasr.base.artifact import remove_leftovers
 from pyasr.base.errors import ConfigError
@@ -21,7 +20,7 @@ from pyasr.run.stage import Context, Stage
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether a stage has to run, and why; `blocked` when it has to but lies outside of what was asked for."""
+    """Whether a stage has to run, and why. selected: whether it is among those asked for."""
 
     number: int
     stage: Stage
@@ -32,6 +31,10 @@ class Decision:
     @property
     def must_run(self) -> bool:
         return bool(self.reasons)
+
+    @property
+    def verdict(self) -> str:
+        return "up to date" if not self.must_run else "run" if self.selected else "not asked for"
 
 
 def decide(
@@ -161,15 +164,3 @@ def _run_stage(decision: Decision, context: Context, fresh: bool) -> Sidecar:
     )
     sidecar.write(context.exp)
     return sidecar
-
-
-def as_rows(decisions: list[Decision]) -> list[dict[str, Any]]:
-    """Decisions for `--dry-run`: number, name, "run", "up to date" or "not asked for", reasons."""
-    rows = []
-    for decision in decisions:
-        verdict = "up to date" if not decision.must_run else "run" if decision.selected else "not asked for"
-        rows.append(
-            {"number": decision.number, "name": decision.stage.name, "verdict": verdict,
-             "why": "; ".join(decision.reasons)}
-        )
-    return rows

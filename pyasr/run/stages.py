@@ -14,7 +14,7 @@ def _decode_stage(system: str, trained_by: str) -> Stage:
         name=f"decode_{system}",
         what=f"graph, scales chosen on dev, hypotheses of the test part in every condition: {system}",
         entry=f"decode.{system}",
-        reads=("validate", "lang", "features", trained_by),
+        reads=("validate", "lang", "features", "conditions", trained_by),
         writes=(f"decode/{system}/",),
         options=("seed", "decode", "gmm"),
     )
@@ -47,12 +47,11 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         name="features",
-        what="MFCC of the transcribed, dev and test parts, the test part in every noise condition",
+        what="MFCC of the transcribed and dev parts",
         entry="features.extract",
-        reads=("corpus", "validate"),
+        reads=("validate",),
         writes=("features/",),
-        options=("seed", "features", "test"),
-        external=("noise_dir",),
+        options=("features",),
     ),
     Stage(
         name="mono",
@@ -86,6 +85,15 @@ STAGES: tuple[Stage, ...] = (
         writes=("gmm/sat/",),
         options=("seed", "gmm"),
     ),
+    Stage(
+        name="conditions",
+        what="MFCC of the test part, clean and in noise at every ratio",
+        entry="features.extract_conditions",
+        reads=("corpus", "validate"),
+        writes=("conditions/",),
+        options=("seed", "features", "test"),
+        external=("noise_dir",),
+    ),
     *(_decode_stage(system, trained_by) for system, trained_by in GMM_SYSTEMS.items()),
     Stage(
         name="score",
@@ -93,7 +101,7 @@ STAGES: tuple[Stage, ...] = (
         entry="score.score",
         reads=("validate", *(f"decode_{system}" for system in GMM_SYSTEMS)),
         writes=("score/",),
-        options=("seed",),
+        options=("seed", "test"),
     ),
     Stage(
         name="report",

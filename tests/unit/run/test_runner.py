@@ -132,11 +132,11 @@ def test_fresh_runs_what_was_asked_for(context, calls):
 
 
 def test_a_stage_whose_input_is_out_of_date_does_not_run(context, calls):
-    with pytest.raises(ConfigError, match="stage third reads what stage 1 second writes.*start from --stage 0"):
+    with pytest.raises(ConfigError, match=r"stage third reads what stage 1 second writes.*start from --stage 0"):
         go(context, range(2, 3))
     go(context)
     changed = with_options(context, gmm={"mono": {"num_gauss": 7}})
-    with pytest.raises(ConfigError, match="num_gauss changed.*start from --stage 1"):
+    with pytest.raises(ConfigError, match=r"num_gauss changed.*start from --stage 1"):
         go(changed, range(2, 3))
     assert len(calls) == 4
 
@@ -202,7 +202,7 @@ def test_a_stage_that_does_not_write_what_it_declares_is_an_error(context, calls
 
 
 def test_two_runs_do_not_share_a_folder(context, calls):
-    with locked(context.exp), pytest.raises(ConfigError, match="in use by another run .process"):
+    with locked(context.exp), pytest.raises(ConfigError, match=r"in use by another run .process"):
         go(context)
     go(context)
     assert len(calls) == 4
