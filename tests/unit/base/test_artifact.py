@@ -42,8 +42,8 @@ def test_leftovers_of_a_kill_are_removed(tmp_path):
 def test_a_full_disk_is_named(tmp_path):
     if not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full here")
-    message = r"cannot write .*/file: No space left on device; free space"
-    with pytest.raises(DataError, match=message), artifact.atomic_path(tmp_path / "file"), open("/dev/full", "w") as full:
+    message, path = r"cannot write .*/file: No space left on device; free space", tmp_path / "file"
+    with pytest.raises(DataError, match=message), artifact.atomic_path(path), open("/dev/full", "w") as full:
         full.write("x")
     assert os.listdir(tmp_path) == []
 
