@@ -5,6 +5,7 @@ from __future__ import annotations
 import pydantic
 
 from pyasr.base.config import Options
+from pyasr.lang.topology import Topology
 
 
 class MixtureOptions(Options):
@@ -91,6 +92,7 @@ class SatOptions(TriOptions):
 class GmmOptions(Options):
     """Section `gmm` of a recipe."""
 
+    topology: Topology = Topology()
     align: AlignOptions = AlignOptions()
     mono: MonoOptions = MonoOptions()
     tri: TriOptions = TriOptions()
