@@ -66,9 +66,11 @@ PROGRAM = textwrap.dedent("""
         f.write("\\n\\\\1-grams:\\n-99 <s> -0.5\\n-1.5 </s>\\n")
         f.writelines(f"{math.log10(p):.4f} {w} -0.5\\n" for w, p in zip(words, unigram))
         f.write("\\n\\\\2-grams:\\n")
-        f.writelines(f"{-1 - 2 * r:.4f} {words[a]} {words[b]} -0.3\\n" for (a, b), r in zip(bigrams, rng.random(len(bigrams))))
+        dice = rng.random(len(bigrams))
+        f.writelines(f"{-1 - 2 * r:.4f} {words[a]} {words[b]} -0.3\\n" for (a, b), r in zip(bigrams, dice))
         f.write("\\n\\\\3-grams:\\n")
-        f.writelines(f"{-2 * r:.4f} {words[a]} {words[b]} {words[c]}\\n" for (a, b, c), r in zip(trigrams, rng.random(len(trigrams))))
+        dice = rng.random(len(trigrams))
+        f.writelines(f"{-2 * r:.4f} {words[a]} {words[b]} {words[c]}\\n" for (a, b, c), r in zip(trigrams, dice))
         f.write("\\n\\\\end\\\\\\n")
     made = time.monotonic()
 
