@@ -27,7 +27,7 @@ else:
 class Options(pydantic.BaseModel):
     """Immutable options; unknown keys are refused, types are not coerced from text."""
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
 
 Model = TypeVar("Model", bound=pydantic.BaseModel)

@@ -5,18 +5,18 @@ from __future__ import annotations
 from pyasr.base.errors import ConfigError
 from pyasr.run.stage import Stage
 
-GMM_SYSTEMS = {"mono": "mono", "tri": "tri", "tri_sat": "sat"}
-"""The GMM systems that are decoded, and the stages that train them."""
+SYSTEMS = ("mono", "tri", "tri_sat")
+"""The systems that are decoded and scored."""
 
 
-def _decode_stage(system: str, trained_by: str) -> Stage:
+def _decode_stage(system: str, trained_by: str, *options: str) -> Stage:
     return Stage(
         name=f"decode_{system}",
-        what=f"graph, scales chosen on dev, hypotheses of the test part in every condition: {system}",
+        what=f"{system}: graph, scales chosen on dev, hypotheses of the test part in every condition",
         entry=f"decode.{system}",
         reads=("validate", "lang", "features", "conditions", trained_by),
         writes=(f"decode/{system}/",),
-        options=("seed", "decode", "gmm"),
+        options=("decode", "gmm.align", *options),
     )
 
 
@@ -59,7 +59,7 @@ STAGES: tuple[Stage, ...] = (
         entry="gmm.mono",
         reads=("lang", "validate", "features"),
         writes=("gmm/mono/",),
-        options=("seed", "gmm"),
+        options=("seed", "gmm.topology", "gmm.align", "gmm.mono"),
     ),
     Stage(
         name="tri",
@@ -67,7 +67,7 @@ STAGES: tuple[Stage, ...] = (
         entry="gmm.tri",
         reads=("lang", "validate", "features", "mono"),
         writes=("gmm/tri/",),
-        options=("seed", "gmm"),
+        options=("seed", "gmm.align", "gmm.tri"),
     ),
     Stage(
         name="lda",
@@ -75,7 +75,7 @@ STAGES: tuple[Stage, ...] = (
         entry="gmm.lda",
         reads=("lang", "validate", "features", "tri"),
         writes=("gmm/lda/",),
-        options=("seed", "gmm"),
+        options=("seed", "gmm.align", "gmm.lda"),
     ),
     Stage(
         name="sat",
@@ -83,7 +83,7 @@ STAGES: tuple[Stage, ...] = (
         entry="gmm.sat",
         reads=("lang", "validate", "features", "lda"),
         writes=("gmm/sat/",),
-        options=("seed", "gmm"),
+        options=("seed", "gmm.align", "gmm.sat"),
     ),
     Stage(
         name="conditions",
@@ -94,12 +94,14 @@ STAGES: tuple[Stage, ...] = (
         options=("seed", "features", "test"),
         external=("noise_dir",),
     ),
-    *(_decode_stage(system, trained_by) for system, trained_by in GMM_SYSTEMS.items()),
+    _decode_stage("mono", "mono"),
+    _decode_stage("tri", "tri"),
+    _decode_stage("tri_sat", "sat", "gmm.sat.fmllr"),
     Stage(
         name="score",
         what="word error rates with intervals, per system, condition and speaker; results.json",
         entry="score.score",
-        reads=("validate", *(f"decode_{system}" for system in GMM_SYSTEMS)),
+        reads=("validate", *(f"decode_{system}" for system in SYSTEMS)),
         writes=("score/",),
         options=("seed", "test"),
     ),

@@ -6,7 +6,7 @@ from pyasr.base.artifact import read_jsonl, write_json, write_jsonl
 from pyasr.corpora import read_cuts
 from pyasr.decode.score import results_json, score_rows
 from pyasr.run.stage import Context, Digest
-from pyasr.run.stages import GMM_SYSTEMS
+from pyasr.run.stages import SYSTEMS
 
 
 def score(context: Context) -> Digest:
@@ -18,7 +18,7 @@ def score(context: Context) -> Digest:
     conditions = ["clean", *(f"snr{snr_db}" for snr_db in context.recipe.test.snr_db)]
     folder = context.exp / "score"
     scored: dict[str, dict[str, list]] = {}
-    for system in GMM_SYSTEMS:
+    for system in SYSTEMS:
         hypotheses = context.exp / "decode" / system / "hyp"
         for condition in conditions:
             if not (hypotheses / f"{condition}.jsonl").exists():

@@ -94,3 +94,8 @@ def test_recipes_hold_no_code():
     assert programs == [folder / "run.sh"]
     lines = (folder / "run.sh").read_text().splitlines()
     assert [line for line in lines if line and not line.startswith("#")] == ['exec python -m pyasr.run "$@"']
+
+
+def test_a_corpus_of_one_s_own(tmp_path):
+    recipe = load_recipe(write(tmp_path, "[corpus]\nkind = 'kaldi_dir'\ntranscribed = 'train_si284'\n"))
+    assert (str(recipe.corpus.transcribed), str(recipe.corpus.dev)) == ("train_si284", "dev")
