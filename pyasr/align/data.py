@@ -17,7 +17,7 @@ from pyasr.lang.lexicon import Lexicon
 from pyasr.lang.phones import PhoneTable
 
 _UTTERANCES_PER_JOB = 64
-_MAX_JOBS = 32  # every job returns statistics of the whole model
+_MAX_JOBS = 64  # a job holds the frames of its utterances and returns statistics of the whole model
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ there and ends in the same bits. Jobs are a fixed partition and are summed in or
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
@@ -149,8 +150,9 @@ def run_em(
 
 
 def _key(data: TrainingSet, start: EmState, options: EmOptions, align: AlignOptions, seed: int) -> str:
+    """Identifies a training: a checkpoint of another one is not continued."""
     arrays = {**start.system.to_arrays(), **ragged.pack(start.alignments)}
-    content = {name: digest(array.tobytes().hex()) for name, array in arrays.items()}
+    content = {name: hashlib.sha256(array.tobytes()).hexdigest() for name, array in arrays.items()}
     utterances = [(item.cut_id, item.speaker, item.pronunciations) for item in data.utterances]
     means = {speaker: mean.tolist() for speaker, mean in data.means.items()}
     return digest([options, align, seed, content, utterances, means])
