@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import pydantic
 
 from pyasr.base.config import Options
-
-System = Literal["mono", "tri", "tri_sat"]
 
 
 class DecodeOptions(Options):
     """Section `decode` of a recipe. The cost of a path is graph + word_penalty * words - log-likelihood / lm_weight."""
 
-    systems: tuple[System, ...] = pydantic.Field(("mono", "tri", "tri_sat"), min_length=1)
     beam: float = pydantic.Field(13.0, gt=0, description="paths this far above the best are dropped (cost)")
     max_active: int = pydantic.Field(7000, gt=20, description="states kept a frame")
     lm_weights: tuple[float, ...] = pydantic.Field((7.0, 9.0, 11.0, 13.0, 15.0, 17.0), min_length=1)
