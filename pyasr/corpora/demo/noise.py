@@ -1,7 +1,7 @@
 """Synthesised noise: five-second clips whose kinds are disjoint between noise/train and noise/test.
 
 Train: white, pink, hum, rain, modulated band noise. Test: brown noise with gusts, babble of synthetic voices that
-belong to no speaker, keyboard clicks, sirens.
+belong to no speaker, a keyboard, an engine.
 """
 
 from __future__ import annotations
@@ -46,6 +46,14 @@ def _pink(draw: np.random.Generator) -> np.ndarray:
     return _shaped(draw, lambda hz: 1 / np.sqrt(np.maximum(hz, 20)))
 
 
+def room_noise(draw: np.random.Generator, length: int) -> np.ndarray:
+    """(length,) of unit power: the quiet background of a recording, between pink and white."""
+    spectrum = np.fft.rfft(draw.standard_normal(length))
+    hz = np.fft.rfftfreq(length, 1 / SAMPLING_RATE)
+    noise = np.fft.irfft(spectrum / np.maximum(hz, 50) ** (draw.uniform(0.1, 0.6)), length)
+    return noise / np.sqrt(np.mean(noise**2))
+
+
 def _hum(draw: np.random.Generator) -> np.ndarray:
     base = draw.choice([50.0, 60.0]) * draw.uniform(0.99, 1.01)
     harmonics = range(1, int(draw.integers(12, 40)))
@@ -71,23 +79,23 @@ def _brown(draw: np.random.Generator) -> np.ndarray:
 
 
 def _keyboard(draw: np.random.Generator) -> np.ndarray:
-    samples = 0.005 * draw.standard_normal(_LENGTH)
+    clicks = np.zeros(_LENGTH)
     at = draw.uniform(0, 0.1)
     while at < CLIP_S - 0.1:
-        length = int(draw.uniform(0.01, 0.05) * SAMPLING_RATE)
+        length = int(draw.uniform(0.02, 0.06) * SAMPLING_RATE)
         start = int(at * SAMPLING_RATE)
-        click = draw.standard_normal(length) * np.exp(-np.arange(length) / (length / 5))
-        samples[start : start + length] += draw.uniform(0.3, 1.0) * click
+        click = draw.standard_normal(length) * np.exp(-np.arange(length) / (length / 4))
+        clicks[start : start + length] += draw.uniform(0.3, 1.0) * click
         at += draw.uniform(0.05, 0.25)
-    return samples
+    dull = np.convolve(clicks, np.hanning(10) / 5)[:_LENGTH]
+    return dull + 0.5 * np.sqrt(np.mean(dull**2)) * room_noise(draw, _LENGTH)
 
 
-def _siren(draw: np.random.Generator) -> np.ndarray:
-    low, high, speed = draw.uniform(400, 700), draw.uniform(900, 2200), draw.uniform(0.3, 3.0)
-    hz = low + (high - low) * 0.5 * (1 - np.cos(2 * np.pi * (speed * _time() + draw.random())))
-    phase = 2 * np.pi * np.cumsum(hz) / SAMPLING_RATE
-    tones = np.sin(phase) + 0.5 * np.sin(2 * phase) + 0.25 * np.sin(3 * phase)
-    return tones + 0.2 * draw.standard_normal(_LENGTH)
+def _engine(draw: np.random.Generator) -> np.ndarray:
+    turning = draw.uniform(25, 60) * (1 + 0.1 * np.sin(2 * np.pi * (draw.uniform(0.1, 0.6) * _time() + draw.random())))
+    phase = 2 * np.pi * np.cumsum(turning) / SAMPLING_RATE
+    tones = np.sum([np.sin(k * phase + 7 * draw.random()) / k for k in range(1, 50)], axis=0)
+    return tones + np.sqrt(np.mean(tones**2)) * room_noise(draw, _LENGTH)
 
 
 def _babble(draw: np.random.Generator, codes: dict[str, dict[str, str]], seed: int, clip: int) -> np.ndarray:
@@ -106,7 +114,7 @@ def _babble(draw: np.random.Generator, codes: dict[str, dict[str, str]], seed: i
 
 _KINDS: dict[str, dict[str, Callable[[np.random.Generator], np.ndarray]]] = {
     "train": {"white": _white, "pink": _pink, "hum": _hum, "rain": _rain, "band": _band},
-    "test": {"brown": _brown, "keyboard": _keyboard, "siren": _siren},
+    "test": {"brown": _brown, "keyboard": _keyboard, "engine": _engine},
 }
 
 

@@ -17,7 +17,7 @@ import soundfile
 from pyasr.base.artifact import atomic_path, write_jsonl, write_text
 from pyasr.base.executor import run_jobs, split_jobs
 from pyasr.base.seeds import rng
-from pyasr.corpora.demo.noise import write_noise
+from pyasr.corpora.demo.noise import room_noise, write_noise
 from pyasr.corpora.demo.phones import SILENCE, phone_segments, pronunciation
 from pyasr.corpora.demo.prompts import draw_prompt, vocabulary
 from pyasr.corpora.demo.speak import Reply, Request, resample, speak
@@ -131,8 +131,8 @@ def _write_utterance(prompt: _Prompt, reply: Reply, seed: int) -> dict:
     level = 10 ** (prompt.speaker.level_db / 20)
     speech *= level / np.sqrt(np.mean(speech**2))
     samples = np.concatenate([np.zeros(lead), speech, np.zeros(trail)])
-    # Digital silence exists nowhere else, and no model of it would be of use.
-    samples += draw.standard_normal(len(samples)) * level * 10 ** (prompt.speaker.floor_db / 20)
+    # Digital silence exists in no recording, and a model of it would break on the first noise.
+    samples += room_noise(draw, len(samples)) * level * 10 ** (prompt.speaker.floor_db / 20)
     samples *= min(1.0, 0.99 / np.abs(samples).max())
     prompt.audio.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(prompt.audio) as temporary:

@@ -2,7 +2,8 @@
 
 Variants that sound nearly alike (by mean MFCC, measured) form a family, and a family belongs to one side only, so
 that nobody in dev, test or the babble noise sounds like a training speaker. Variants that cannot be understood
-(whispers, robots, monsters) are left out.
+(whispers, monsters; more than 85 % word errors with triphones of other speakers) are left out, and the worst of
+the rest (above 35 %) are training speakers only.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ _BRITISH_SHARE = 0.25
 
 _FAMILIES = {
     "train": (
-        "Alex", "Alicia", "Andrea", "Andy", "Annie", "Denis victor", "Diogo Henrique Hugo", "Gene Gene2", "Marco",
-        "Mario", "Mike", "Nguyen", "Reed", "RicishayMax", "Storm", "adam caleb klatt6", "anika", "announcer",
+        "Alex", "Andrea", "Andy", "Annie", "Denis victor", "Diogo Henrique Hugo", "Gene Gene2",
+        "Mario", "Mike", "Nguyen", "Reed", "RicishayMax", "adam caleb klatt6", "anika", "announcer",
         "antonio", "aunty f4 linda", "boris", "david", "ed", "edward", "f3", "grandma", "grandpa max",
         "iven iven3 iven4", "john", "klatt klatt2", "m2 m6", "m4 m5", "marcelo", "norbert", "pablo", "robosoft4",
-        "robosoft8", "sandro", "travis",
+        "sandro", "shelby", "travis", "belinda",
     ),
-    "dev": ("m3", "f1", "belinda", "klatt3 klatt4 klatt5", "Tweaky", "iven2", "robosoft7", "edward2"),
+    "dev": ("m3", "f1", "robosoft8", "klatt3 klatt4 klatt5", "Tweaky", "iven2", "robosoft7", "edward2"),
     "test": (
-        "m1 pedro paul", "f2 f5", "steph steph2 steph3", "quincy", "benjamin", "michel miguel", "shelby", "m7",
+        "m1 pedro paul", "f2 f5", "steph steph2 steph3", "quincy", "benjamin", "michel miguel", "Storm", "m7",
         "rob robert", "Michael gustave",
     ),
     "babble": ("m8", "robosoft2", "RicishayMax2", "Jacky"),
@@ -68,7 +69,7 @@ def make_speakers(part: str, count: int, skip: int, seed: int) -> list[Speaker]:
                 pitch=int(draw.integers(30, 75)),
                 range=int(draw.integers(30, 70)),
                 level_db=float(draw.uniform(-30, -20)),
-                floor_db=float(draw.uniform(-50, -38)),
+                floor_db=float(draw.uniform(-35, -15)),
             )
         )
     return speakers
