@@ -3,12 +3,14 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import soundfile
 from typer.testing import CliRunner
 
+from pyasr.align.options import FmllrOptions
 from pyasr.base.errors import DataError
 from pyasr.decode.search import Hypothesis
 from pyasr.features.audio import resample
@@ -143,6 +145,30 @@ def test_same_speaker_pools_the_mean(tone_speech):
     pooled = recogniser.transcribe({**lonely, **others})
     assert pooled["ti"].text == "TI"
     assert list(pooled) == ["ti", *others]
+
+
+def test_an_adapted_model_adapts_to_the_files(tone_speech, monkeypatch):
+    """Two passes, each followed by a transform from what was recognised; the words and times come from the third."""
+    base = tone_speech.model
+    system = replace(base.system, unadapted=base.system.gmm)
+    options = base.options.model_copy(update={"fmllr": FmllrOptions(min_frames=100)})
+    recogniser = Recogniser(replace(base, system=system, options=options))
+    used = []
+    search = recogniser._search
+
+    def watched(mfcc, mean, transform, scales):
+        used.append(transform)
+        return search(mfcc, mean, transform, scales)
+
+    monkeypatch.setattr(recogniser, "_search", watched)
+    sentences = ["DOMI TI SOTI", "MIDO SOTI DOMI", "SOTI DOMI", "MIDO"] * 3
+    samples = {str(i): tone_speech.say(sentence, i) for i, sentence in enumerate(sentences)}
+    results = recogniser.transcribe(samples)
+    assert [result.text for result in results.values()] == sentences
+    assert used[0] is None and used[1] is not None and not np.array_equal(used[1], used[2])
+    used.clear()
+    assert recogniser.transcribe({"0": samples["0"]})["0"].text == "DOMI TI SOTI"
+    assert used == [None] * 3  # too little speech to adapt to
 
 
 def test_words_that_break_off_are_left_out(tone_speech, monkeypatch):
