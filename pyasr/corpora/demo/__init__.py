@@ -3,6 +3,6 @@
 A function of (options, seed) alone, bit for bit: the number of workers changes nothing.
 """
 
-from pyasr.corpora.demo.prepare import prepare
+from pyasr.corpora.demo.corpus import prepare
 
 __all__ = ["prepare"]

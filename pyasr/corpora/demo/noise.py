@@ -48,9 +48,10 @@ def _pink(draw: np.random.Generator) -> np.ndarray:
 
 def room_noise(draw: np.random.Generator, length: int) -> np.ndarray:
     """(length,) of unit power: the quiet background of a recording, between pink and white."""
-    spectrum = np.fft.rfft(draw.standard_normal(length))
-    hz = np.fft.rfftfreq(length, 1 / SAMPLING_RATE)
-    noise = np.fft.irfft(spectrum / np.maximum(hz, 50) ** (draw.uniform(0.1, 0.6)), length)
+    padded = 1 << (length - 1).bit_length()  # a length that factors well
+    hz = np.fft.rfftfreq(padded, 1 / SAMPLING_RATE)
+    spectrum = np.fft.rfft(draw.standard_normal(padded)) / np.maximum(hz, 50) ** draw.uniform(0.1, 0.6)
+    noise = np.fft.irfft(spectrum, padded)[:length]
     return noise / np.sqrt(np.mean(noise**2))
 
 
