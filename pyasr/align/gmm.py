@@ -37,7 +37,8 @@ class GmmStats:
 
 @dataclass(frozen=True)
 class DiagGmm:
-    """weights (G,), means and variances (G, D), float64; pdf p owns components offsets[p]:offsets[p + 1], int64 (P+1,)."""
+    """weights (G,), means and variances (G, D), float64. offsets: int64 (P + 1,), pdf p has components
+    offsets[p]:offsets[p + 1]."""
 
     weights: np.ndarray
     means: np.ndarray

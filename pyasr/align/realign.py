@@ -42,9 +42,6 @@ class Aligner:
             options.silence_p,
             options.transition_scale,
         )
-        shortest = shortest_path_frames(graph)
-        if shortest > len(features):
-            return f"too short for its transcript: {len(features)} frames, at least {shortest} needed"
         pdfs = np.unique(system.transitions.tid_to_pdf[graph.arc_tid])
         loglikes = system.gmm.loglikes(features, pdfs)
         if options.boost_silence != 1.0:
@@ -55,6 +52,9 @@ class Aligner:
             (result,) = viterbi_align([graph], [loglikes], columns, options.acoustic_scale, beam)
             if result.ok:
                 return graph.arc_tid[result.arcs]
+        shortest = shortest_path_frames(graph)
+        if shortest > len(features):
+            return f"too short for its transcript: {len(features)} frames, at least {shortest} needed"
         return f"no path within beam {options.retry_beam:g}: transcript and audio may not match"
 
 

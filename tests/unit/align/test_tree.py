@@ -77,7 +77,8 @@ def test_the_best_split_is_the_one_of_brute_force(stats):
 def test_leaves_are_as_many_and_as_large_as_asked(stats):
     questions = make_questions(stats, PHONES)
     for leaves in (11, 16, 25):
-        tree, leaf_stats = build_tree(stats, questions, PHONES, TOPOLOGY, TreeOptions(max_leaves=leaves, min_occupancy=0))
+        options = TreeOptions(max_leaves=leaves, min_occupancy=0)
+        tree, leaf_stats = build_tree(stats, questions, PHONES, TOPOLOGY, options)
         assert tree.num_pdfs == len(leaf_stats) == leaves
         np.testing.assert_allclose(leaf_stats.sum(axis=0), stats.total)
     tree, leaf_stats = build_tree(stats, questions, PHONES, TOPOLOGY, TreeOptions(max_leaves=1000, min_occupancy=60))
@@ -87,7 +88,8 @@ def test_leaves_are_as_many_and_as_large_as_asked(stats):
 
 
 def test_the_first_splits_find_what_the_contexts_do(stats):
-    tree, _ = build_tree(stats, make_questions(stats, PHONES), PHONES, TOPOLOGY, TreeOptions(max_leaves=21, min_occupancy=0))
+    options = TreeOptions(max_leaves=21, min_occupancy=0)
+    tree, _ = build_tree(stats, make_questions(stats, PHONES), PHONES, TOPOLOGY, options)
     for left, centre, right in itertools.product(range(7), range(2, 7), range(7)):
         pdfs = tree.pdfs((left, centre, right))
         assert (pdfs[0] == tree.pdfs((2, centre, right))[0]) == (left in (2, 3))
