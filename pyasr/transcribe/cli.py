@@ -20,20 +20,20 @@ app = typer.Typer(add_completion=False)
 
 _HELP = """Print the words of audio files, one line a file: name, tab, words.
 
-    python -m pyasr.transcribe --model exp/demo/decode/tri_sat hello.wav
+Example: python -m pyasr.transcribe --model exp/demo/decode/tri_sat hello.wav
 
-Any file that libsndfile reads (WAV, FLAC, OGG, MP3, NIST sphere), of any rate from 8 kHz and up to 10 minutes long;
-several channels are averaged. The model only knows the words of its lexicon, and hears best what is like its training
-speech.
+Any file that libsndfile reads (WAV, FLAC, OGG, MP3, NIST sphere), of any rate from 8 kHz and up to 10 minutes long; \
+several channels are averaged. The model only knows the words of its lexicon, and hears best what is like its \
+training speech.
 
-Each file is taken as a speaker of its own: the mean that is subtracted, and the transform of a speaker-adapted model
-(tri_sat), are estimated from the file itself, so a few words alone are recognised less well. Give --same-speaker when
-all files are of one speaker and one microphone.
+Each file is taken as a speaker of its own: the mean that is subtracted, and the transform of a speaker-adapted \
+model (tri_sat), are estimated from the file itself, so a few words alone are recognised less well. Give \
+--same-speaker when all files are of one speaker and one microphone.
 
 A file that cannot be recognised is reported on stderr and the others go on; the exit status is then 1."""
 
 
-@app.command(help=_HELP.replace("\n\n    ", "\n\n"))
+@app.command(help=_HELP)
 def transcribe(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Audio files.", show_default=False)],
     model: Annotated[
