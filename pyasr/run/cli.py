@@ -59,7 +59,7 @@ def recipe(
     run_context = _make_context(loaded, exp or Path("exp") / name, corpus_dir, noise_dir, executor)
     if dry_run:
         decisions = runner.decide(STAGES, selected, run_context, fresh)
-        rows = [[str(row.number), row.stage.name, row.verdict, "; ".join(row.reasons)] for row in decisions]
+        rows = [[str(row.number), row.stage.name, row.verdict, row.why] for row in decisions]
         show_table(["", "stage", "", "why"], rows)
         return
     say(f"recipe {name} ({path}), experiment folder {run_context.exp}")

@@ -14,8 +14,8 @@ _EVERY_S = 0.2
 class PeakMemory:
     """Context manager that samples the memory of the process tree; afterwards `.mb` is the largest sum seen.
 
-    Linux: proportional set sizes, so pages that processes share count once. Elsewhere: the largest resident
-    size of this process since it started.
+    Linux: the processes' own memory, and the largest share of mapped files, which is much the same in all of
+    them (libraries, features). Elsewhere: the largest resident size of this process since it started.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,10 @@ def memory_mb() -> float:
     if not sys.platform.startswith("linux"):
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
-    return sum(_pss_kb(pid) for pid in process_tree(os.getpid())) * 1024 / 1e6
+    sizes = [_sizes_kb(pid) for pid in process_tree(os.getpid())]
+    own = sum(size.get("RssAnon", 0) + size.get("RssShmem", 0) for size in sizes)
+    files = max(size.get("RssFile", 0) for size in sizes)
+    return (own + files) * 1024 / 1e6
 
 
 def process_tree(pid: int) -> list[int]:
@@ -64,12 +67,9 @@ def _tasks(pid: int) -> list[Path]:
         return []
 
 
-def _pss_kb(pid: int) -> int:
-    for name, key in (("smaps_rollup", "Pss:"), ("status", "VmRSS:")):
-        try:
-            for line in Path(f"/proc/{pid}/{name}").read_text().splitlines():
-                if line.startswith(key):
-                    return int(line.split()[1])
-        except OSError:
-            continue  # not permitted, or ended meanwhile
-    return 0
+def _sizes_kb(pid: int) -> dict[str, int]:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return {}  # it ended meanwhile
+    return {line.split(":")[0]: int(line.split()[1]) for line in lines if line.startswith("Rss")}

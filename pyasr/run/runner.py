@@ -17,6 +17,8 @@ from pyasr.run.revision import revision
 from pyasr.run.sidecar import Sidecar, begin_stage, disk_mb, read_sidecar
 from pyasr.run.stage import Context, Stage
 
+_REASONS_SHOWN = 4
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -31,6 +33,13 @@ class Decision:
     @property
     def must_run(self) -> bool:
         return bool(self.reasons)
+
+    @property
+    def why(self) -> str:
+        """The reasons in one line; of many, the first few."""
+        further = len(self.reasons) - _REASONS_SHOWN
+        shown = "; ".join(self.reasons[:_REASONS_SHOWN])
+        return f"{shown}; and {further} more" if further > 0 else shown
 
     @property
     def verdict(self) -> str:
@@ -111,7 +120,7 @@ def _run_or_skip(decision: Decision, context: Context, fresh: bool) -> None:
     if not decision.must_run:
         say(f"{title} up to date")
         return
-    say(f"{title} runs: {'; '.join(decision.reasons)}")
+    say(f"{title} runs: {decision.why}")
     sidecar = _run_stage(decision, context, fresh)
     costs = (sidecar.seconds, sidecar.peak_memory_mb, sidecar.disk_mb)
     say(f"{title} done: {digest_line(*costs, sidecar.digest)}")
@@ -128,7 +137,7 @@ def _check_inputs(decisions: list[Decision]) -> None:
             if read.must_run and not read.selected:
                 raise ConfigError(
                     f"stage {decision.stage.name} reads what stage {read.number} {name} writes, and that has to run"
-                    f" first: {'; '.join(read.reasons)}; start from --stage {_first_needed(read, by_name)}"
+                    f" first: {read.why}; start from --stage {_first_needed(read, by_name)}"
                 )
 
 
