@@ -16,13 +16,20 @@ def make_questions(stats: TreeStats, phones: PhoneTable) -> list[tuple[int, ...]
     """
     floor = floor_of(stats.total)
     questions: dict[tuple[int, ...], None] = {(phone_id,): None for phone_id in phones.ids}
-    for state in range(int(stats.windows[:, 3].max()) + 1):
-        rows = stats.windows[:, 3] == state
-        of_phone = np.zeros((phones.num_phones + 1, stats.packed.shape[1]))
-        np.add.at(of_phone, stats.windows[rows, 1], stats.packed[rows])
+    for of_phone in _by_phone(stats, phones.num_phones):
         seen = [phone_id for phone_id in phones.ids if of_phone[phone_id, 0] > 0]
         questions.update(dict.fromkeys(_dendrogram(of_phone, seen, floor)))
     return sorted(questions, key=lambda members: (len(members), members))
+
+
+def _by_phone(stats: TreeStats, num_phones: int) -> np.ndarray:
+    """Statistics of each phone in each state, whatever its neighbours: (states, num_phones + 1, 1 + 2 D)."""
+    centre, state = stats.windows[:, 1], stats.windows[:, 3]
+    sums = np.zeros((int(state.max()) + 1, num_phones + 1, stats.packed.shape[1]))
+    # Rows of a (phone, state) are neighbours: no copy of what may be gigabytes.
+    begins = np.flatnonzero(np.diff(centre, prepend=-1) | np.diff(state, prepend=-1))
+    sums[state[begins], centre[begins]] = np.add.reduceat(stats.packed, begins, axis=0)
+    return sums
 
 
 def _dendrogram(packed: np.ndarray, members: list[int], floor: np.ndarray) -> list[tuple[int, ...]]:
