@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -67,7 +68,8 @@ def recipe(
     try:
         runner.run(STAGES, selected, run_context, name, fresh)
     except KeyboardInterrupt:
-        _fail("interrupted: the same command, without --fresh, goes on from here", 130)
+        print("interrupted: the same command, without --fresh, goes on from here", file=sys.stderr, flush=True)
+        os._exit(130)  # workers die with this process; a regular exit would wait for their jobs
     results.show(run_context.exp)
 
 
@@ -123,13 +125,9 @@ def main() -> None:
     try:
         app(prog_name="python -m pyasr.run")
     except PyasrError as error:
-        _fail(f"error: {error}", 1)
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.exit(1)
 
 
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
-
-
-def _fail(message: str, code: int) -> None:
-    print(message, file=sys.stderr, flush=True)
-    sys.exit(code)

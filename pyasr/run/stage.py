@@ -33,9 +33,9 @@ class Context:
         return make_executor(self.executor_spec)
 
     def close(self) -> None:
-        """End the workers, if there are any."""
+        """Let the workers, if there are any, end with the job that they are at."""
         if "executor" in self.__dict__:
-            self.executor.shutdown(cancel_futures=True)
+            self.executor.shutdown(wait=False, cancel_futures=True)
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,8 @@ def test_a_run_killed_ten_times_ends_in_the_same_bits(tmp_path):
     assert not list(exp.rglob(".tmp-*"))
 
 
-def test_no_worker_outlives_a_killed_run(tmp_path):
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_no_worker_outlives_a_run_that_was_ended(tmp_path, sent):
     arguments, environment = command("nobody:never:0")
     with open(tmp_path / "log", "w") as log, subprocess.Popen(
         arguments, cwd=tmp_path, env=environment, stdout=log, stderr=log
@@ -109,8 +110,13 @@ def test_no_worker_outlives_a_killed_run(tmp_path):
             assert process.poll() is None, (tmp_path / "log").read_text()
             time.sleep(0.05)
         assert len(family) >= 4  # itself, two workers, the resource tracker
-        process.kill()
-        process.wait()
+        process.send_signal(sent)
+        process.wait(60)
+    said = (tmp_path / "log").read_text()
+    if sent == signal.SIGKILL:
+        assert process.returncode == -signal.SIGKILL
+    else:
+        assert process.returncode == 130 and "the same command, without --fresh, goes on from here" in said
     deadline = time.monotonic() + 15
     while (left := [pid for pid in family if is_running(pid)]) and time.monotonic() < deadline:
         time.sleep(0.05)
