@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 import kaldifst
@@ -15,6 +16,8 @@ from pyasr.base.errors import DataError
 from pyasr.lang.lexicon import Lexicon
 from pyasr.lang.phones import PhoneTable
 from pyasr.lang.words import BACKOFF, WordTable
+
+_TIE_COST = 0.01
 
 
 def disambiguate(lexicon: Lexicon) -> tuple[list[tuple[str, tuple[str, ...], int]], int]:
@@ -38,14 +41,36 @@ def disambiguate(lexicon: Lexicon) -> tuple[list[tuple[str, tuple[str, ...], int
     return rows, max(given.values(), default=0)
 
 
+def tie_costs(lexicon: Lexicon, word_counts: Mapping[str, int]) -> dict[str, float]:
+    """A small cost for the rarer ones of words that share a pronunciation, by word.
+
+    Where the language model gives homophones the same probability, the search would choose by the order of
+    arcs. With these costs it takes the one that is more frequent in `word_counts`, then the first by name;
+    they are far below what any language model tells apart, and above what minimisation rounds to.
+    """
+    sharing: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for word, phones in lexicon:
+        sharing[phones].add(word)
+    costs: dict[str, float] = {}
+    for group in sharing.values():
+        ranked = sorted(group, key=lambda word: (-word_counts.get(word, 0), word))
+        for rank, word in enumerate(ranked):
+            costs[word] = max(costs.get(word, 0.0), rank * _TIE_COST)
+    return costs
+
+
 def make_l_fst(
-    lexicon: Lexicon, phones: PhoneTable, words: WordTable, silence_p: float = 0.5
+    lexicon: Lexicon,
+    phones: PhoneTable,
+    words: WordTable,
+    silence_p: float = 0.5,
+    word_costs: Mapping[str, float] | None = None,
 ) -> tuple[kaldifst.StdVectorFst, list[int]]:
     """L with optional silence and disambiguation symbols, phone ids to word ids.
 
     Silence comes with probability `silence_p` at the beginning and after each word; all pronunciations of
-    a word cost nothing. #0 loops for the back-off arcs of G. Returns L and the phone ids of all
-    disambiguation symbols (#0, #1, ..., the last one marks silence).
+    a word cost the same, nothing but for `word_costs` (see `tie_costs`). #0 loops for the back-off arcs of G.
+    Returns L and the phone ids of all disambiguation symbols (#0, #1, ..., the last one marks silence).
     """
     rows, largest = disambiguate(lexicon)
     silence_cost = -math.log(silence_p) if silence_p > 0 else None
@@ -54,11 +79,11 @@ def make_l_fst(
     start, loop, silence, after = 0, 1, 2, 3
     lines = []
 
-    def arc_to_next_word(src: int, ilabel: int, olabel: int) -> None:
+    def arc_to_next_word(src: int, ilabel: int, olabel: int, cost: float = 0.0) -> None:
         if skip_cost is not None:
-            lines.append(f"{src} {loop} {ilabel} {olabel} {skip_cost}")
+            lines.append(f"{src} {loop} {ilabel} {olabel} {skip_cost + cost}")
         if silence_cost is not None:
-            lines.append(f"{src} {silence} {ilabel} {olabel} {silence_cost}")
+            lines.append(f"{src} {silence} {ilabel} {olabel} {silence_cost + cost}")
 
     arc_to_next_word(start, 0, 0)
     if silence_cost is not None:
@@ -71,7 +96,7 @@ def make_l_fst(
         for label in labels[:-1]:
             lines.append(f"{state} {next_state} {label} {olabel}")
             state, olabel, next_state = next_state, 0, next_state + 1
-        arc_to_next_word(state, labels[-1], olabel)
+        arc_to_next_word(state, labels[-1], olabel, (word_costs or {}).get(word, 0.0))
     lines.append(f"{loop} {loop} {phones.disambiguation_id(0)} {words.id(BACKOFF)}")
     lines.append(f"{loop} 0.0")
     fst = kaldifst.compile("\n".join(lines) + "\n")

@@ -5,6 +5,8 @@ phones.json  words.txt  lexicon.txt (cleaned)  lm.arpa (cleaned)  G.fst  report.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,10 @@ from pyasr.lang.phones import PhoneTable
 from pyasr.lang.words import WordTable
 
 
-def prepare_lang(corpus: Path, out: Path, options: LangOptions) -> dict[str, Any]:
+def prepare_lang(corpus: Path, out: Path, options: LangOptions, transcripts: Iterable[str] = ()) -> dict[str, Any]:
     """Write the folder `out` from corpus/lexicon.txt and corpus/lm.arpa[.gz] or corpus/lm_text.txt.
 
+    transcripts: of the training part; their words are counted for `pyasr.lang.grammar.tie_costs`.
     Returns what report.json holds: counts, and the words of the language model that have no pronunciation
     and were dropped. DataError names file and line of what is broken.
     """
@@ -31,6 +34,8 @@ def prepare_lang(corpus: Path, out: Path, options: LangOptions) -> dict[str, Any
     phones.save(out / "phones.json")
     words.save(out / "words.txt")
     lexicon.write(out / "lexicon.txt")
+    counts = Counter(word for text in transcripts for word in text.split())
+    write_json(out / "word_counts.json", dict(sorted(counts.items())))
     arpa = clean_arpa(_language_model(corpus, out, options), set(lexicon.entries), out / "lm.arpa")
     grammar = make_g_fst(out / "lm.arpa", out / "words.txt")
     with atomic_path(out / "G.fst") as temporary:

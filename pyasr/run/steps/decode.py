@@ -5,10 +5,11 @@ from __future__ import annotations
 import kaldifst
 
 from pyasr.align.system import GmmSystem
+from pyasr.base.artifact import read_json
 from pyasr.corpora import read_cuts
 from pyasr.decode.gmm_decode import decode_condition, speakers_of, tune_model
 from pyasr.decode.model_dir import Model, ModelOptions, export_model
-from pyasr.lang.grammar import make_l_fst
+from pyasr.lang.grammar import make_l_fst, tie_costs
 from pyasr.lang.hclg import build_hclg
 from pyasr.lang.lexicon import Lexicon
 from pyasr.lang.words import WordTable
@@ -58,7 +59,8 @@ def _make_model(context: Context, name: str, trained: str, adapted: bool) -> Mod
     system = GmmSystem.load(context.exp / "gmm" / trained / "system")
     lexicon, words = Lexicon.read(lang / "lexicon.txt"), WordTable.load(lang / "words.txt")
     align = recipe.gmm.align
-    l_fst, disambiguation_ids = make_l_fst(lexicon, system.phones, words, align.silence_p)
+    ties = tie_costs(lexicon, read_json(lang / "word_counts.json"))
+    l_fst, disambiguation_ids = make_l_fst(lexicon, system.phones, words, align.silence_p, ties)
     g_fst = kaldifst.StdVectorFst.read(str(lang / "G.fst"))
     graph = build_hclg(l_fst, g_fst, disambiguation_ids, system.context, system.transitions, align.transition_scale)
     options = ModelOptions(

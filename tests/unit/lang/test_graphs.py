@@ -11,7 +11,7 @@ import pytest
 from pyasr.lang.alignment_graph import build_alignment_graph
 from pyasr.lang.context import MonophoneContext, central
 from pyasr.lang.fst_arrays import FstArrays
-from pyasr.lang.grammar import make_g_fst, make_l_fst
+from pyasr.lang.grammar import make_g_fst, make_l_fst, tie_costs
 from pyasr.lang.hclg import add_word_penalty, build_hclg
 from pyasr.lang.lexicon import Lexicon
 from pyasr.lang.phones import PhoneTable
@@ -253,6 +253,33 @@ def test_graph_of_a_backoff_bigram_gives_each_sentence_its_weight(toy, sentence,
     assert math.isclose(
         cost, toy.transitions.tid_cost(0.3)[tids].sum() + silences + lm_cost(said), abs_tol=0.02 * len(tids)
     )
+
+
+def test_homophones_that_the_grammar_does_not_tell_apart_are_decided_by_their_counts(toy):
+    both = kaldifst.compile(
+        f"0 1 {toy.words.id('RED')} {toy.words.id('RED')}\n0 1 {toy.words.id('READ')} {toy.words.id('READ')} 0.1\n1\n"
+    )
+    prons = [(tuple(toy.phones.id(p) for p in ("R", "EH", "D")))]
+    tids = [
+        t for w in phone_windows(list(prons[0]), toy.context.width) for t in toy.transitions.entry_tids(w, toy.context)
+    ]
+    loglikes = np.full((len(tids), toy.context.num_pdfs), -1000, np.float32)
+    loglikes[np.arange(len(tids)), toy.transitions.tid_to_pdf[tids]] = 0
+
+    def best(grammar, counts):
+        ties = tie_costs(toy.lexicon, counts)
+        l_fst, disambiguation = make_l_fst(toy.lexicon, toy.phones, toy.words, 0.5, ties)
+        hclg = build_hclg(l_fst, grammar, disambiguation, toy.context, toy.transitions)
+        _, words, _ = shortest(hclg, loglikes, toy.transitions.tid_to_pdf, 1.0)
+        return [toy.words.name(word) for word in words]
+
+    assert best(both, {"READ": 5, "RED": 3}) == ["RED"]  # the grammar decides where it can
+    equal = kaldifst.compile(
+        f"0 1 {toy.words.id('RED')} {toy.words.id('RED')}\n0 1 {toy.words.id('READ')} {toy.words.id('READ')}\n1\n"
+    )
+    assert best(equal, {"READ": 5, "RED": 3}) == ["READ"]
+    assert best(equal, {"RED": 5, "READ": 3}) == ["RED"]
+    assert tie_costs(toy.lexicon, {}) == {"A": 0, "B": 0, "BEAD": 0, "E": 0, "READ": 0, "RED": 0.01}
 
 
 def test_penalty_falls_on_words_alone(toy):
