@@ -12,8 +12,8 @@ Replies, in the order of the requests: a line of JSON
 followed by n little-endian int16 samples.
 
 espeak-ng keeps state from one utterance to the next, so that the same request gives different samples the second
-time. Hence the library is initialised once and every request is served by a fresh forked child: equal requests
-give equal bits.
+time. Hence the library is initialised once, every request is served by a fresh forked child, and the child sets
+the seed of the library's own random numbers (breath noise of some variants): equal requests give equal bits.
 """
 
 import ctypes
@@ -73,7 +73,7 @@ class Engine:
 
     def serve(self, request: dict) -> tuple[dict, bytes]:
         reply = {"rate": self._rate, "samples": 0, "events": [], "phonemes": None, "error": None}
-        ctypes.CDLL(None).srand(1)
+        self._library.espeak_ng_SetRandSeed(ctypes.c_long(1))  # otherwise the seed is the time of day
         variant = request["voice"].partition("+")[2]
         # An unknown variant would silently give the plain voice.
         known = not variant or os.path.isfile(os.path.join(self._data, "voices", "!v", variant))
