@@ -6,12 +6,16 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
+
+from pyasr.align.boundaries import start_distances_s
 from pyasr.align.data import TrainingSet
 from pyasr.align.lda_mllt import train_lda_mllt
 from pyasr.align.mono import train_mono
 from pyasr.align.sat import train_sat
 from pyasr.align.train import EmState
 from pyasr.align.tri import train_tri
+from pyasr.base.artifact import read_jsonl
 from pyasr.corpora import read_cuts
 from pyasr.features.archive import FeatureArchive
 from pyasr.features.options import FRAME_SHIFT_S
@@ -67,5 +71,20 @@ def _train(context: Context, name: str, train: Callable[..., EmState]) -> Digest
         "log_likelihood_per_frame": round(last["loglike_per_frame"], 4),
         "pdfs": state.system.context.num_pdfs,
         "gaussians": state.system.gmm.num_gauss,
+        **_phone_starts(context, state),
         "skipped": dict(Counter(row["reason"].split(":")[0] for row in state.skipped).most_common()),
     }
+
+
+def _phone_starts(context: Context, state: EmState) -> Digest:
+    """The median distance of aligned phone starts from the true ones, for a corpus that knows them."""
+    path = context.exp / "corpus" / "phone_times.jsonl"
+    if not path.exists():
+        return {}
+    # The engine gives no time to a final L; it has no length then.
+    truth = {
+        row["id"]: [(name, start_s) for name, start_s, end_s in row["phones"] if end_s > start_s]
+        for row in read_jsonl(path)
+    }
+    distances_s = start_distances_s(state.alignments, state.system.transitions, state.system.phones, truth)
+    return {"phone_start_error_ms": round(1000 * float(np.median(distances_s)), 2)} if len(distances_s) else {}
