@@ -25,8 +25,8 @@ def estimate(
     enough = (stats.occupancy >= options.min_gaussian_occupancy) & (share >= options.min_gaussian_weight)
     count = np.where(enough, stats.occupancy, 1.0)[:, None]
     means = np.where(enough[:, None], stats.sum / count, gmm.means)
-    spread = np.maximum(stats.sumsq / count - means**2, variance_floor)
-    variances = np.where(enough[:, None], spread, gmm.variances)
+    spread = _smoothed(gmm, stats, means, options.variance_smoothing)
+    variances = np.where(enough[:, None], np.maximum(spread, variance_floor), gmm.variances)
 
     seen = total[owner] > 0
     keep = enough | ~seen
@@ -38,6 +38,15 @@ def estimate(
     offsets = np.concatenate([[0], np.cumsum(np.add.reduceat(keep.astype(np.int64), gmm.offsets[:-1]))])
     weights /= np.add.reduceat(weights, offsets[:-1])[owner[keep]]
     return DiagGmm(weights, means[keep], variances[keep], offsets), int((~keep).sum())
+
+
+def _smoothed(gmm: DiagGmm, stats: GmmStats, means: np.ndarray, frames: float) -> np.ndarray:
+    """Variances (G, D) with `frames` frames added that have the average variance within the components of the pdf."""
+    count = stats.occupancy[:, None]
+    squares = np.maximum(stats.sumsq - means * (2 * stats.sum - count * means), 0.0)
+    pooled = np.add.reduceat(np.concatenate([squares, count], axis=1), gmm.offsets[:-1])
+    average = pooled[:, :-1] / np.maximum(pooled[:, -1:], 1e-10)
+    return (squares + frames * np.repeat(average, np.diff(gmm.offsets), axis=0)) / np.maximum(count + frames, 1e-10)
 
 
 def growth_targets(

@@ -14,6 +14,7 @@ class MixtureOptions(Options):
     min_gaussian_occupancy: float = pydantic.Field(10.0, gt=0, description="frames; less removes a component")
     min_gaussian_weight: float = pydantic.Field(1e-5, ge=0, lt=1)
     variance_floor: float = pydantic.Field(0.01, ge=0, description="times the variance of all frames")
+    variance_smoothing: float = pydantic.Field(20.0, ge=0, description="frames with the pdf's average variance added")
     min_split_occupancy: float = pydantic.Field(20.0, gt=0, description="frames a component when a mixture grows")
     split_power: float = pydantic.Field(0.25, ge=0, le=1, description="components go with occupancy to this power")
     split_perturbation: float = pydantic.Field(0.01, gt=0, description="standard deviations between split means")
@@ -25,7 +26,7 @@ class AlignOptions(Options):
     acoustic_scale: float = pydantic.Field(0.1, gt=0)
     transition_scale: float = pydantic.Field(0.1, ge=0)
     silence_p: float = pydantic.Field(0.5, ge=0, le=1, description="probability of silence between words")
-    boost_silence: float = pydantic.Field(1.0, gt=0, description="factor on the likelihood of silence")
+    boost_silence: float = pydantic.Field(1.25, gt=0, description="factor on the likelihood of silence")
     beam: float = pydantic.Field(10.0, gt=0)
     retry_beam: float = pydantic.Field(
         40.0, gt=0, description="for utterances that fail with `beam`; then they are skipped"
@@ -36,7 +37,7 @@ class AlignOptions(Options):
 class TreeOptions(Options):
     """The phonetic decision tree."""
 
-    max_leaves: int = pydantic.Field(500, ge=1)
+    max_leaves: int = pydantic.Field(300, ge=1)
     min_occupancy: float = pydantic.Field(50.0, ge=0, description="frames a leaf")
     min_gain: float = pydantic.Field(0.0, ge=0, description="log-likelihood a split must bring")
 
@@ -46,7 +47,7 @@ class EmOptions(Options):
 
     iterations: int = pydantic.Field(35, ge=1)
     realign: tuple[int, ...] = (10, 20, 30)
-    num_gauss: int = pydantic.Field(5000, ge=1, description="Gaussians of all pdfs together")
+    num_gauss: int = pydantic.Field(4000, ge=1, description="Gaussians of all pdfs together")
     growth_iterations: int = pydantic.Field(25, ge=1, description="mixtures have grown to num_gauss after these")
     mixture: MixtureOptions = MixtureOptions()
 
@@ -56,7 +57,7 @@ class MonoOptions(EmOptions):
 
     iterations: int = pydantic.Field(40, ge=1)
     realign: tuple[int, ...] = (*range(2, 12), *range(13, 22, 2), *range(24, 40, 3))
-    num_gauss: int = pydantic.Field(1000, ge=1)
+    num_gauss: int = pydantic.Field(1500, ge=1)
     growth_iterations: int = pydantic.Field(30, ge=1)
 
 

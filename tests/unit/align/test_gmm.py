@@ -11,7 +11,9 @@ from pyasr.base.errors import DataError
 from pyasr.base.seeds import rng
 
 SIZES = (3, 1, 4)
-LOOSE = MixtureOptions(min_gaussian_occupancy=1e-3, min_gaussian_weight=0.0, min_split_occupancy=1.0)
+LOOSE = MixtureOptions(
+    min_gaussian_occupancy=1e-3, min_gaussian_weight=0.0, min_split_occupancy=1.0, variance_smoothing=0.0
+)
 
 
 @pytest.fixture
@@ -106,6 +108,22 @@ def test_variances_are_floored(bank):
     stats = GmmStats(np.full(8, 100.0), np.full((8, 5), 200.0), np.full((8, 5), 400.0))
     new, _ = estimate(bank, stats, np.full(5, 0.25), MixtureOptions())
     np.testing.assert_array_equal(new.variances, 0.25)
+
+
+def test_smoothed_variances_lie_between_their_own_and_the_average_of_the_pdf(bank):
+    features = frames(600)
+    stats, _ = bank.accumulate(features, (np.arange(600) % 3).astype(np.int32))
+    own, smooth, flat = (
+        estimate(bank, stats, np.zeros(5), LOOSE.model_copy(update={"variance_smoothing": count}))[0].variances
+        for count in (0.0, 20.0, 1e9)
+    )
+    mean = stats.sum / stats.occupancy[:, None]
+    np.testing.assert_allclose(own, stats.sumsq / stats.occupancy[:, None] - mean**2, rtol=1e-9)
+    for begin, end in zip(bank.offsets, bank.offsets[1:]):
+        average = np.average(own[begin:end], axis=0, weights=stats.occupancy[begin:end])
+        np.testing.assert_allclose(flat[begin:end], np.tile(average, (end - begin, 1)), rtol=1e-5)
+    share = 20 / (stats.occupancy[:, None] + 20)
+    np.testing.assert_allclose(smooth, (1 - share) * own + share * flat, rtol=1e-5)
 
 
 def test_growth_follows_occupancy_and_respects_its_minimum():

@@ -86,7 +86,9 @@ def test_a_flat_start_finds_the_boundaries(make_toy, executor, tmp_path):
 def test_fixed_alignments_and_mixtures_never_lose_likelihood(make_toy, executor, tmp_path):
     toy = make_toy()
     begin = mono(toy, tmp_path / "mono", executor)
-    quiet = MixtureOptions(min_gaussian_occupancy=1e-3, min_gaussian_weight=0.0, variance_floor=0.0)
+    quiet = MixtureOptions(
+        min_gaussian_occupancy=1e-3, min_gaussian_weight=0.0, variance_floor=0.0, variance_smoothing=0.0
+    )
     start = start_triphones(toy.data, begin, begin.system.frontend, TreeOptions(max_leaves=20), executor, "toy")
     options = TriOptions(iterations=6, realign=(), num_gauss=start.system.gmm.num_gauss, mixture=quiet)
     state = run_em(toy.data, start, options, toy.align, tmp_path / "em", executor, 0, "toy")
