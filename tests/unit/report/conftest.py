@@ -36,10 +36,16 @@ def _score_rows(error_p: float, rng: np.random.Generator) -> list[dict[str, Any]
 
 def _stage(name: str, minute: int, seconds: float, memory_mb: float, options: dict, digest: dict) -> dict[str, Any]:
     return {
-        "stage": name, "fingerprint": "f" * 64, "revision": "0123456789ab", "inputs": {},
+        "stage": name,
+        "fingerprint": "f" * 64,
+        "revision": "0123456789ab",
+        "inputs": {},
         "identity": {"version": 1, "options": options, "external": {}, "inputs": {}},
-        "started": f"2026-01-02T03:{minute:02d}:05+00:00", "seconds": seconds, "peak_memory_mb": memory_mb,
-        "disk_mb": 12.5, "digest": digest,
+        "started": f"2026-01-02T03:{minute:02d}:05+00:00",
+        "seconds": seconds,
+        "peak_memory_mb": memory_mb,
+        "disk_mb": 12.5,
+        "digest": digest,
     }
 
 
@@ -57,14 +63,29 @@ def exp(tmp_path: Path) -> Path:
             write_jsonl(folder / "score" / system / f"{condition}.jsonl", rows)
     write_json(
         folder / "results.json",
-        {"schema": 1, "recipe": "an4", "revision": "0123456789ab", "seed": 1, "fold": None, "wall_s": 412.0,
-         "stages": {}, "wer": results_json(scored)},
+        {
+            "schema": 1,
+            "recipe": "an4",
+            "revision": "0123456789ab",
+            "seed": 1,
+            "fold": None,
+            "wall_s": 412.0,
+            "stages": {},
+            "wer": results_json(scored),
+        },
     )
     for system, top in (("mono", 1000), ("tri", 5000)):
         write_jsonl(
             folder / "gmm" / system / "log.jsonl",
-            ({"iteration": i, "loglike_per_frame": -110 + 14 * (1 - 0.9**i), "num_gauss": min(top, 120 + 40 * i),
-              "frames": 256000} for i in range(1, 36)),
+            (
+                {
+                    "iteration": i,
+                    "loglike_per_frame": -110 + 14 * (1 - 0.9**i),
+                    "num_gauss": min(top, 120 + 40 * i),
+                    "frames": 256000,
+                }
+                for i in range(1, 36)
+            ),
         )
     stages = [
         _stage("corpus", 0, 3.2, 180, {"seed": 1, "corpus.kind": "an4", "corpus.fold": None}, {"utterances": 1078}),
@@ -77,7 +98,10 @@ def exp(tmp_path: Path) -> Path:
     write_json(folder / "stages" / "sat.started.json", {"fingerprint": "f" * 64, "inputs": {}})
     write_jsonl(
         folder / "data" / "skipped.jsonl",
-        [{"id": "an1-a", "reason": "word not in the lexicon: NOVEMBER"}, {"id": "an2-b", "reason": "audio missing: x.wav"},
-         {"id": "an3-c", "reason": "word not in the lexicon: THIRTEEN"}],
+        [
+            {"id": "an1-a", "reason": "word not in the lexicon: NOVEMBER"},
+            {"id": "an2-b", "reason": "audio missing: x.wav"},
+            {"id": "an3-c", "reason": "word not in the lexicon: THIRTEEN"},
+        ],
     )
     return folder
