@@ -12,7 +12,7 @@ import numpy as np
 from pyasr.base.errors import DataError
 from pyasr.base.executor import split_jobs
 from pyasr.features.archive import FeatureArchive
-from pyasr.features.cmvn import speaker_means
+from pyasr.features.cmvn import speaker_cmvn
 from pyasr.lang.lexicon import Lexicon
 from pyasr.lang.phones import PhoneTable
 
@@ -31,11 +31,12 @@ class Utterance:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """archive: MFCC by cut id. utterances: in a fixed order. means: speaker -> mean MFCC (13,) float64."""
+    """archive: MFCC by cut id. utterances: in a fixed order. cmvn: speaker -> mean and
+    standard deviation of the MFCC, float64 (2, 13)."""
 
     archive: FeatureArchive
     utterances: tuple[Utterance, ...]
-    means: dict[str, np.ndarray]
+    cmvn: dict[str, np.ndarray]
 
     @classmethod
     def from_cuts(
@@ -49,8 +50,8 @@ class TrainingSet:
         if not utterances:
             raise DataError(f"{archive.folder}: has features of none of the transcribed utterances; extract again")
         speakers = {utterance.cut_id: utterance.speaker for utterance in utterances}
-        means = speaker_means({cut_id: archive[cut_id] for cut_id in speakers}, speakers)
-        return cls(archive, utterances, means)
+        cmvn = speaker_cmvn({cut_id: archive[cut_id] for cut_id in speakers}, speakers)
+        return cls(archive, utterances, cmvn)
 
     def jobs(self) -> list[TrainingSet]:
         """Contiguous parts; how many depends on the number of utterances alone, so results do, too."""
@@ -67,12 +68,12 @@ class TrainingSet:
 
     def _part(self, utterances: list[Utterance]) -> TrainingSet:
         speakers = {utterance.speaker for utterance in utterances}
-        means = {speaker: mean for speaker, mean in self.means.items() if speaker in speakers}
-        return replace(self, utterances=tuple(utterances), means=means)
+        cmvn = {speaker: stats for speaker, stats in self.cmvn.items() if speaker in speakers}
+        return replace(self, utterances=tuple(utterances), cmvn=cmvn)
 
     def mfcc(self, utterance: Utterance) -> tuple[np.ndarray, np.ndarray]:
-        """MFCC (T, 13) float32 of an utterance and its speaker's mean (13,)."""
-        return np.asarray(self.archive[utterance.cut_id]), self.means[utterance.speaker]
+        """MFCC (T, 13) float32 of an utterance and its speaker's cmvn (2, 13)."""
+        return np.asarray(self.archive[utterance.cut_id]), self.cmvn[utterance.speaker]
 
     @cached_property
     def speakers(self) -> tuple[str, ...]:

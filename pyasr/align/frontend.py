@@ -13,7 +13,7 @@ from pyasr.features.splice import splice
 
 @dataclass(frozen=True)
 class Frontend:
-    """Mean normalisation, then deltas (no matrix), or splicing and a linear map (LDA, MLLT).
+    """Normalisation to the speaker, then deltas (no matrix), or splicing and a linear map (LDA, MLLT).
 
     splice_frames: neighbours on each side; used with a matrix only. matrix: float64 (D, D_spliced) or None.
     """
@@ -21,21 +21,22 @@ class Frontend:
     splice_frames: int = 0
     matrix: np.ndarray | None = None
 
-    def expand(self, mfcc: np.ndarray, mean: np.ndarray) -> np.ndarray:
-        """What the matrix is applied to: (T, 13) float32 and the speaker's mean (13,) -> (T, D_spliced) float32."""
-        if mfcc.shape[1] != len(mean):
-            raise DataError(f"features have {mfcc.shape[1]} coefficients, the speaker's mean has {len(mean)}")
-        normalised = mfcc - mean.astype(np.float32)
+    def expand(self, mfcc: np.ndarray, cmvn: np.ndarray) -> np.ndarray:
+        """What the matrix is applied to: (T, 13) float32, cmvn of the speaker (2, 13) -> (T, D_spliced) float32."""
+        if cmvn.shape != (2, mfcc.shape[1]):
+            raise DataError(f"features have {mfcc.shape[1]} coefficients, the speaker's statistics {cmvn.shape[1:]}")
+        normalised = (mfcc - cmvn[0].astype(np.float32)) / cmvn[1].astype(np.float32)
         if self.matrix is None:
             return add_deltas(normalised)
         return splice(normalised, self.splice_frames, self.splice_frames)
 
-    def __call__(self, mfcc: np.ndarray, mean: np.ndarray, transform: np.ndarray | None = None) -> np.ndarray:
-        """Features of an utterance: (T, 13) float32, mean (13,) -> (T, D) float32.
+    def __call__(self, mfcc: np.ndarray, cmvn: np.ndarray, transform: np.ndarray | None = None) -> np.ndarray:
+        """Features of an utterance: (T, 13) float32 -> (T, D) float32.
 
+        cmvn: the speaker's mean and standard deviation, float64 (2, 13) (`pyasr.features.cmvn`).
         transform: the speaker's fMLLR, float64 (D, D + 1).
         """
-        features = self.expand(mfcc, mean)
+        features = self.expand(mfcc, cmvn)
         if self.matrix is not None:
             features = features @ self.matrix.T.astype(np.float32)
         return features if transform is None else apply_affine(features, transform)

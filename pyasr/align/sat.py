@@ -74,7 +74,7 @@ def speaker_transform(
     transform: np.ndarray | None,
     options: FmllrOptions,
 ) -> np.ndarray | None:
-    """A speaker's fMLLR (D, D + 1) from utterances (MFCC (T, 13), the speaker's mean (13,), transition ids (T,)).
+    """A speaker's fMLLR (D, D + 1) from utterances (MFCC (T, 13), the speaker's cmvn (2, 13), transition ids (T,)).
 
     transform: the one in use. Without one, posteriors come from the mixtures for unadapted features, if the
     system has them. None when there is too little speech.
@@ -82,10 +82,10 @@ def speaker_transform(
     transitions = system.transitions
 
     def rows() -> Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        for mfcc, mean, tids in utterances:
+        for mfcc, cmvn, tids in utterances:
             silence = transitions.tid_to_phone[tids] == system.phones.silence_id
             weights = np.where(silence, options.silence_weight, 1.0)
-            yield system.frontend(mfcc, mean), transitions.tid_to_pdf[tids], weights
+            yield system.frontend(mfcc, cmvn), transitions.tid_to_pdf[tids], weights
 
     posterior_gmm = system.unadapted if transform is None else None
     return estimate_fmllr(rows(), system.gmm, options, transform, posterior_gmm)

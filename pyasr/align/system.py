@@ -37,17 +37,18 @@ class GmmSystem:
     def loglikes(
         self,
         mfcc: np.ndarray,
-        mean: np.ndarray,
+        cmvn: np.ndarray,
         transform: np.ndarray | None = None,
         pdfs: np.ndarray | None = None,
     ) -> np.ndarray:
         """log p(x_t | pdf), natural log, float32 (T, P) (or the columns `pdfs`) of an utterance.
 
-        mfcc: float32 (T, 13). mean: of the speaker (13,). transform: the speaker's fMLLR (D, D + 1); without
-        one the unadapted mixtures are used where the system has them.
+        mfcc: float32 (T, 13). cmvn: the speaker's mean and standard deviation (2, 13).
+        transform: the speaker's fMLLR (D, D + 1); without one the unadapted mixtures are used where there
+        are any.
         """
         gmm = self.unadapted if transform is None and self.unadapted is not None else self.gmm
-        return gmm.loglikes(self.frontend(mfcc, mean, transform), pdfs)
+        return gmm.loglikes(self.frontend(mfcc, cmvn, transform), pdfs)
 
     def save(self, folder: str | Path) -> None:
         """Write system.json and model.npz, atomically."""

@@ -154,8 +154,8 @@ def _key(data: TrainingSet, start: EmState, options: EmOptions, align: AlignOpti
     arrays = {**start.system.to_arrays(), **ragged.pack(start.alignments)}
     content = {name: hashlib.sha256(array.tobytes()).hexdigest() for name, array in arrays.items()}
     utterances = [(item.cut_id, item.speaker, item.pronunciations) for item in data.utterances]
-    means = {speaker: mean.tolist() for speaker, mean in data.means.items()}
-    return digest([options, align, seed, content, utterances, means])
+    cmvn = {speaker: stats.tolist() for speaker, stats in data.cmvn.items()}
+    return digest([options, align, seed, content, utterances, cmvn])
 
 
 def realign(data: TrainingSet, state: EmState, align: AlignOptions, executor: Executor, what: str) -> EmState:

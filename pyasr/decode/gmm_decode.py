@@ -20,7 +20,7 @@ from pyasr.decode.model_dir import Model
 from pyasr.decode.part import Failure, Outcome, Scales, decode_cuts, write_hypotheses
 from pyasr.decode.tune import Tuning, choose, middle_scales, scales_grid
 from pyasr.features.archive import FeatureArchive
-from pyasr.features.cmvn import speaker_means
+from pyasr.features.cmvn import speaker_cmvn
 
 _ADAPTATION_JOBS = 32
 
@@ -29,22 +29,22 @@ _ADAPTATION_JOBS = 32
 class GmmSource:
     """Likelihoods of a part of the corpus by a Gaussian system (a `pyasr.decode.part.LikelihoodSource`).
 
-    archive_folder: MFCC. speakers: cut_id -> speaker. means: speaker -> (13,). transforms: speaker -> fMLLR
+    archive_folder: MFCC. speakers: cut_id -> speaker. cmvn: speaker -> (2, 13). transforms: speaker -> fMLLR
     (D, D + 1); a speaker without one is not adapted.
     """
 
     system_folder: Path
     archive_folder: Path
     speakers: Mapping[str, str]
-    means: Mapping[str, np.ndarray]
+    cmvn: Mapping[str, np.ndarray]
     transforms: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
     def of(cls, system_folder: Path, archive_folder: Path, speakers: Mapping[str, str]) -> GmmSource:
-        """Unadapted; the mean of a speaker is over all utterances of this part that have features."""
+        """Unadapted; a speaker's mean and variance are over all utterances of this part that have features."""
         archive = FeatureArchive.open(archive_folder)
         present = {cut_id: archive[cut_id] for cut_id in speakers if cut_id in archive}
-        return cls(system_folder, archive_folder, speakers, speaker_means(present, speakers))
+        return cls(system_folder, archive_folder, speakers, speaker_cmvn(present, speakers))
 
     def open(self) -> GmmLikelihoods:
         return GmmLikelihoods(self, GmmSystem.load(self.system_folder), FeatureArchive.open(self.archive_folder))
@@ -63,11 +63,11 @@ class GmmLikelihoods:
         return self.system.transitions.tid_to_pdf
 
     def frames(self, cut_id: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """MFCC (T, 13), mean (13,) and transform (D, D + 1) or None of an utterance."""
+        """MFCC (T, 13), cmvn (2, 13) and transform (D, D + 1) or None of an utterance."""
         if cut_id not in self.archive:
             raise DataError(f"{cut_id}: no features; the extraction left it out")
         speaker = self.source.speakers[cut_id]
-        return np.asarray(self.archive[cut_id]), self.source.means[speaker], self.source.transforms.get(speaker)
+        return np.asarray(self.archive[cut_id]), self.source.cmvn[speaker], self.source.transforms.get(speaker)
 
     def loglikes(self, cut_id: str) -> np.ndarray:
         return self.system.loglikes(*self.frames(cut_id))

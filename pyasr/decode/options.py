@@ -12,7 +12,7 @@ class DecodeOptions(Options):
 
     beam: float = pydantic.Field(13.0, gt=0, description="paths this far above the best are dropped (cost)")
     max_active: int = pydantic.Field(7000, gt=20, description="states kept a frame")
-    lm_weights: tuple[float, ...] = pydantic.Field((7.0, 9.0, 11.0, 13.0, 15.0, 17.0), min_length=1)
+    lm_weights: tuple[float, ...] = pydantic.Field((7.0, 9.0, 11.0, 13.0, 15.0, 17.0, 20.0, 23.0), min_length=1)
     word_penalties: tuple[float, ...] = pydantic.Field((0.0, 0.5, 1.0), min_length=1, description="cost of a word")
     skip_limit: float = pydantic.Field(0.05, ge=0, le=1, description="largest fraction of utterances not decoded")
 

@@ -1,31 +1,47 @@
-"""Mean normalisation: over a speaker's utterances for the GMM, running and causal for networks."""
+"""Normalisation: mean and variance over a speaker's utterances for the GMM, a running, causal mean for networks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from pyasr.base.errors import DataError
 
+_MIN_DEVIATION = 1e-3  # of a coefficient that does not vary; real cepstra have standard deviations above 1
 
-def speaker_means(frames: Mapping[str, np.ndarray], speakers: Mapping[str, str]) -> dict[str, np.ndarray]:
-    """Mean frame of each speaker.
 
-    frames: cut_id -> (T, D), for example a FeatureArchive; summed in its order, in float64.
-    speakers: cut_id -> speaker. Returns speaker -> (D,) float64. DataError for a speaker without a frame.
+def cmvn_of(matrices: Iterable[np.ndarray]) -> np.ndarray:
+    """Mean and standard deviation of all frames, the two rows of a float64 (2, D).
+
+    matrices: (T, D) each, summed in their order in float64. ValueError without a frame.
     """
-    sums: dict[str, np.ndarray] = {}
-    counts: dict[str, int] = {}
+    count, total, squares = 0, 0.0, 0.0
+    for matrix in matrices:
+        frames = matrix.astype(np.float64)
+        count, total, squares = count + len(frames), total + frames.sum(axis=0), squares + (frames**2).sum(axis=0)
+    if count == 0:
+        raise ValueError("no frames")
+    mean = total / count
+    return np.stack([mean, np.sqrt(np.maximum(squares / count - mean**2, _MIN_DEVIATION**2))])
+
+
+def speaker_cmvn(frames: Mapping[str, np.ndarray], speakers: Mapping[str, str]) -> dict[str, np.ndarray]:
+    """`cmvn_of` the frames of each speaker: speaker -> float64 (2, D).
+
+    frames: cut_id -> (T, D), for example a FeatureArchive. speakers: cut_id -> speaker. DataError for a
+    speaker without a frame.
+    """
+    cuts: dict[str, list[str]] = {}
     for cut_id in frames:
-        matrix = frames[cut_id]
-        speaker = speakers[cut_id]
-        sums[speaker] = sums.get(speaker, 0.0) + matrix.sum(axis=0, dtype=np.float64)
-        counts[speaker] = counts.get(speaker, 0) + len(matrix)
-    for speaker, count in counts.items():
-        if count == 0:
-            raise DataError(f"speaker {speaker}: no frame in any utterance; remove the speaker")
-    return {speaker: total / counts[speaker] for speaker, total in sums.items()}
+        cuts.setdefault(speakers[cut_id], []).append(cut_id)
+    found = {}
+    for speaker, cut_ids in cuts.items():
+        try:
+            found[speaker] = cmvn_of(frames[cut_id] for cut_id in cut_ids)
+        except ValueError as error:
+            raise DataError(f"speaker {speaker}: no frame in any utterance; remove the speaker") from error
+    return found
 
 
 class RunningMean:

@@ -26,7 +26,7 @@ Any file that libsndfile reads (WAV, FLAC, OGG, MP3, NIST sphere), of any rate f
 several channels are averaged. The model only knows the words of its lexicon, and hears best what is like its \
 training speech.
 
-Each file is taken as a speaker of its own: the mean that is subtracted, and the transform of a speaker-adapted \
+Each file is taken as a speaker of its own: mean and variance are normalised, and the transform of a speaker-adapted \
 model (tri_sat), are estimated from the file itself, so a few words alone are recognised less well. Give \
 --same-speaker when all files are of one speaker and one microphone.
 

@@ -13,6 +13,7 @@ from pyasr.decode.model_dir import Model
 from pyasr.decode.part import Scales
 from pyasr.decode.search import Hypothesis, Searcher
 from pyasr.decode.tune import middle_scales
+from pyasr.features.cmvn import cmvn_of
 from pyasr.features.mfcc import compute_mfcc
 from pyasr.features.options import FRAME_SHIFT_S
 from pyasr.lang.alignment_graph import build_alignment_graph
@@ -52,8 +53,8 @@ class Recogniser:
     def transcribe(self, samples_by_name: Mapping[str, np.ndarray]) -> dict[str, Transcript | DataError]:
         """Recognise the recordings of one speaker: samples (n,) float32 at 16 kHz by name.
 
-        The mean that is subtracted, and the transform of an adapted system, are estimated from these recordings
-        alone. A recording that cannot be recognised gives its DataError; the others go on.
+        The mean and variance that are normalised, and the transform of an adapted system, are estimated from
+        these recordings alone. A recording that cannot be recognised gives its DataError; the others go on.
         """
         results: dict[str, Transcript | DataError] = {}
         mfcc = {}
@@ -63,39 +64,38 @@ class Recogniser:
                 results[name] = DataError(f"{name}: too short: {len(samples)} samples give no frame")
                 del mfcc[name]
         if mfcc:
-            mean = np.concatenate(list(mfcc.values())).mean(axis=0, dtype=np.float64)
-            results |= self._transcribe_speaker(mfcc, mean)
+            results |= self._transcribe_speaker(mfcc, cmvn_of(mfcc.values()))
         return {name: results[name] for name in samples_by_name}
 
     def _transcribe_speaker(
-        self, mfcc: Mapping[str, np.ndarray], mean: np.ndarray
+        self, mfcc: Mapping[str, np.ndarray], cmvn: np.ndarray
     ) -> dict[str, Transcript | DataError]:
-        transform = self._adapt(mfcc, mean) if self._model.options.fmllr else None
+        transform = self._adapt(mfcc, cmvn) if self._model.options.fmllr else None
         results: dict[str, Transcript | DataError] = {}
-        for name, found in self._search(mfcc, mean, transform, self._model.scales).items():
+        for name, found in self._search(mfcc, cmvn, transform, self._model.scales).items():
             results[name] = found
             if isinstance(found, Hypothesis):
-                words = self._word_times(found, mfcc[name], mean, transform)
+                words = self._word_times(found, mfcc[name], cmvn, transform)
                 results[name] = Transcript(words, len(mfcc[name]) * FRAME_SHIFT_S, found.reached_final)
         return results
 
-    def _adapt(self, mfcc: Mapping[str, np.ndarray], mean: np.ndarray) -> np.ndarray | None:
+    def _adapt(self, mfcc: Mapping[str, np.ndarray], cmvn: np.ndarray) -> np.ndarray | None:
         """The speaker's transform after two passes, as for a test part; None with too little speech."""
         options, transform = self._model.options, None
         for _ in range(2):
-            found = self._search(mfcc, mean, transform, middle_scales(options.search))
-            decoded = [(mfcc[name], mean, h.tids) for name, h in found.items() if isinstance(h, Hypothesis)]
+            found = self._search(mfcc, cmvn, transform, middle_scales(options.search))
+            decoded = [(mfcc[name], cmvn, h.tids) for name, h in found.items() if isinstance(h, Hypothesis)]
             transform = speaker_transform(self._model.system, decoded, transform, options.fmllr)
         return transform
 
     def _search(
-        self, mfcc: Mapping[str, np.ndarray], mean: np.ndarray, transform: np.ndarray | None, scales: Scales
+        self, mfcc: Mapping[str, np.ndarray], cmvn: np.ndarray, transform: np.ndarray | None, scales: Scales
     ) -> dict[str, Hypothesis | DataError]:
         searcher = self._searcher(scales.word_penalty)
         found: dict[str, Hypothesis | DataError] = {}
         for name, frames in mfcc.items():
             try:
-                loglikes = self._model.system.loglikes(frames, mean, transform)
+                loglikes = self._model.system.loglikes(frames, cmvn, transform)
                 found[name] = searcher.decode(loglikes, scales.acoustic_scale, name)
             except DataError as error:
                 found[name] = error
@@ -111,10 +111,10 @@ class Recogniser:
         return self._searchers[word_penalty]
 
     def _word_times(
-        self, found: Hypothesis, mfcc: np.ndarray, mean: np.ndarray, transform: np.ndarray | None
+        self, found: Hypothesis, mfcc: np.ndarray, cmvn: np.ndarray, transform: np.ndarray | None
     ) -> tuple[TimedWord, ...]:
         system = self._model.system
-        loglikes = system.loglikes(mfcc, mean, transform)
+        loglikes = system.loglikes(mfcc, cmvn, transform)
         words = [self._model.words.name(word_id) for word_id in found.word_ids]
         segments = self._align(words, loglikes)
         while words and not segments:

@@ -15,6 +15,7 @@ from pyasr.decode.model_dir import Model, ModelOptions, export_model
 from pyasr.decode.options import DecodeOptions
 from pyasr.decode.part import Scales
 from pyasr.decode.tune import Tuning
+from pyasr.features.cmvn import cmvn_of
 from pyasr.features.mfcc import compute_mfcc
 from pyasr.lang.context import MonophoneContext
 from pyasr.lang.grammar import make_l_fst
@@ -61,10 +62,10 @@ def tone_system() -> GmmSystem:
     context = MonophoneContext(phones, topology)
     order = [phone for seed in range(40) for phone in np.random.default_rng(seed).permutation(list(TONES_HZ))]
     mfcc = compute_mfcc(tones(order, seed=99))
-    features = Frontend()(mfcc, mfcc.mean(axis=0)).astype(np.float64)
+    features = Frontend()(mfcc, cmvn_of([mfcc])).astype(np.float64)
     pdf = np.array([phones.id(phone) - 1 for phone in order]).repeat(round(PHONE_S * 100))
     means = np.stack([features[pdf == p].mean(axis=0) for p in range(context.num_pdfs)])
-    variances = np.stack([features[pdf == p].var(axis=0) + 1.0 for p in range(context.num_pdfs)])
+    variances = np.stack([features[pdf == p].var(axis=0) + 0.01 for p in range(context.num_pdfs)])
     transitions = TransitionModel.build(phones, topology, context, loop_p=0.9)
     return GmmSystem(phones, topology, context, transitions, Frontend(), DiagGmm.single(means, variances))
 

@@ -76,7 +76,7 @@ def make_toy(tmp_path):
             rows.append((utterances[-1].cut_id, features))
             segments[utterances[-1].cut_id] = its_segments
         archive = FeatureArchive.write(tmp_path / "features", rows)
-        means = {f"s{i}": np.zeros(DIM) for i in range(num_speakers)}
-        return Toy(TrainingSet(archive, tuple(utterances), means), segments, system, AlignOptions(acoustic_scale=1.0))
+        cmvn = {f"s{i}": np.stack([np.zeros(DIM), np.ones(DIM)]) for i in range(num_speakers)}
+        return Toy(TrainingSet(archive, tuple(utterances), cmvn), segments, system, AlignOptions(acoustic_scale=1.0))
 
     return make

@@ -21,12 +21,13 @@ SPEAKERS = ("ann", "bob", "cid")
 
 
 def distorted(mfcc, speaker, seed):
-    """Noise, and another linear map of the features for each speaker, as another vocal tract has."""
+    """Noise, and the coefficients mixed by another rotation for each speaker: what normalisation cannot undo."""
     generator = np.random.default_rng(SPEAKERS.index(speaker))
     dim = mfcc.shape[1]
-    matrix = np.diag(generator.uniform(0.6, 1.7, dim)) + generator.normal(scale=0.12, size=(dim, dim))
+    turn = np.tril(generator.normal(scale=0.15, size=(dim, dim)), -1)
+    rotation = np.linalg.solve(np.eye(dim) + turn - turn.T, np.eye(dim) - turn + turn.T)  # Cayley
     noisy = mfcc + np.random.default_rng(seed).normal(scale=20, size=mfcc.shape)
-    return (noisy @ matrix.T).astype(np.float32)
+    return (noisy @ rotation.T).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def test_adaptation_wins(tone_speech, speech, tmp_path):
         rows = decode_condition(load_model(model.folder), folder, speakers(references), "clean", SerialExecutor())
         rates[name] = wer(total(score_rows(references, rows)))
     assert rates["plain"] > 10.0
-    assert rates["adapted"] < 0.5 * rates["plain"]
+    assert rates["adapted"] < 0.6 * rates["plain"]
 
 
 def test_transforms_are_made_of_what_was_recognised(tone_speech, speech, tmp_path):

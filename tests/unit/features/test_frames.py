@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pyasr.base.errors import DataError
-from pyasr.features.cmvn import RunningMean, speaker_means
+from pyasr.features.cmvn import RunningMean, speaker_cmvn
 from pyasr.features.delta import add_deltas
 from pyasr.features.splice import splice
 from pyasr.features.stack import stack_frames
@@ -78,18 +78,23 @@ def test_stack_refuses_a_phase_out_of_range() -> None:
         stack_frames(matrix(9), 3, 3)
 
 
-def test_speaker_means() -> None:
+def test_mean_and_deviation_of_speakers() -> None:
     frames = {"a": matrix(5, seed=1), "b": matrix(0), "c": matrix(7, seed=2), "d": matrix(1, seed=3)}
-    means = speaker_means(frames, {"a": "x", "b": "x", "c": "y", "d": "x"})
-    assert set(means) == {"x", "y"} and means["x"].dtype == np.float64
+    cmvn = speaker_cmvn(frames, {"a": "x", "b": "x", "c": "y", "d": "x"})
+    assert set(cmvn) == {"x", "y"} and cmvn["x"].dtype == np.float64
     pooled = np.concatenate([frames["a"], frames["d"]]).astype(np.float64)
-    np.testing.assert_allclose(means["x"], pooled.mean(axis=0), rtol=1e-12)
-    np.testing.assert_allclose(means["y"], frames["c"].astype(np.float64).mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(cmvn["x"], [pooled.mean(axis=0), pooled.std(axis=0)], rtol=1e-9)
+    other = frames["c"].astype(np.float64)
+    np.testing.assert_allclose(cmvn["y"], [other.mean(axis=0), other.std(axis=0)], rtol=1e-9)
+
+
+def test_a_coefficient_that_does_not_vary_is_not_divided_by_zero() -> None:
+    assert (speaker_cmvn({"a": np.ones((5, 3), np.float32)}, {"a": "x"})["x"][1] > 0).all()
 
 
 def test_speaker_without_frames() -> None:
     with pytest.raises(DataError, match="speaker x"):
-        speaker_means({"a": matrix(0)}, {"a": "x"})
+        speaker_cmvn({"a": matrix(0)}, {"a": "x"})
 
 
 def test_running_mean_is_its_definition() -> None:
