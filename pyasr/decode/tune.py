@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -63,10 +64,9 @@ def middle_scales(options: DecodeOptions) -> Scales:
 def choose(
     decoded: Mapping[Scales, Mapping[str, Outcome]], references: Mapping[str, tuple[str, str]], words: WordTable
 ) -> Tuning:
-    """The scales with the fewest word errors on dev.
+    """The scales with the fewest word errors on dev, or what cannot be told from them (see `best_scales`).
 
     decoded: of `decode_cuts`. references: {cut_id: (speaker, text)} of dev.
-    Ties: the penalty nearest to none, then the (lower) middle of the tied LM weights, far from both ends.
     """
     grid = {}
     for scales, outcomes in decoded.items():
@@ -76,9 +76,14 @@ def choose(
 
 
 def best_scales(errors: Mapping[Scales, int]) -> Scales:
-    """The scales with the fewest errors; ties as in `choose`."""
+    """The middle of the plateau: scales whose errors are within one standard error of the fewest.
+
+    A small dev part has a wide, flat minimum, and its lowest point is chance. The standard error of a count
+    is its square root (the one-standard-error rule of Breiman et al. 1984). On the plateau the penalty nearest
+    to none is taken, then the (lower) middle of its LM weights, far from both ends.
+    """
     fewest = min(errors.values())
-    tied = [scales for scales, count in errors.items() if count == fewest]
+    tied = [scales for scales, count in errors.items() if count <= fewest + math.sqrt(fewest)]
     penalty = min((scales.word_penalty for scales in tied), key=lambda value: (abs(value), value))
     return Scales(_lower_middle([s.lm_weight for s in tied if s.word_penalty == penalty]), penalty)
 

@@ -152,12 +152,14 @@ def test_grid_and_middle():
     assert middle_scales(options) == Scales(9.0, 0.0)
 
 
-def test_ties_go_to_no_penalty_and_the_middle():
-    errors = {Scales(w, p): 5 for w in (7.0, 9.0, 11.0, 13.0) for p in (0.0, 1.0, -0.5)}
+def test_the_middle_of_what_cannot_be_told_from_the_best_is_chosen():
+    errors = {Scales(w, p): 100 for w in (7.0, 9.0, 11.0, 13.0) for p in (0.0, 1.0, -0.5)}
     assert best_scales(errors) == Scales(9.0, 0.0)
-    assert best_scales({**errors, Scales(13.0, 1.0): 4}) == Scales(13.0, 1.0)
-    assert best_scales({**errors, Scales(7.0, 0.0): 6}) == Scales(11.0, 0.0)
+    assert best_scales({**errors, Scales(13.0, 1.0): 95}) == Scales(9.0, 0.0)  # chance: 100 is within 95 + 9.7
+    assert best_scales({**errors, Scales(13.0, 1.0): 85}) == Scales(13.0, 1.0)
+    assert best_scales({**errors, Scales(7.0, 0.0): 111}) == Scales(11.0, 0.0)
     assert best_scales({Scales(7.0, 0.5): 1, Scales(7.0, -0.5): 1}) == Scales(7.0, -0.5)
+    assert best_scales({Scales(7.0): 0, Scales(9.0): 1}) == Scales(7.0)
 
 
 def test_a_choice_at_the_edge_is_marked(tmp_path):
