@@ -16,6 +16,7 @@ import numpy as np
 
 from pyasr.base.errors import DataError
 
+_VALUES_AT_ONCE = 8_000_000  # components times frames held in memory by `loglikes`
 
 @dataclass(frozen=True)
 class GmmStats:
@@ -101,15 +102,13 @@ class DiagGmm:
             begins = np.cumsum(sizes) - sizes
             rows = np.arange(sizes.sum()) + np.repeat(self.offsets[pdfs] - begins, sizes)
             coefficients, constant = coefficients[rows], constant[rows]
-        if len(features) == 0 or len(sizes) == 0:
-            return np.empty((len(features), len(sizes)), np.float32)
-        # Components in rows: sums over the components of a pdf then run along whole rows.
-        components = coefficients @ _squared(features).T + constant
-        begins = np.cumsum(sizes) - sizes
-        peak = np.maximum.reduceat(components, begins, axis=0)
-        components -= np.repeat(peak, sizes, axis=0)
-        np.exp(components, out=components)
-        return np.ascontiguousarray((np.log(np.add.reduceat(components, begins, axis=0)) + peak).T)
+        result = np.empty((len(features), len(sizes)), np.float32)
+        if len(sizes):
+            block = max(1, _VALUES_AT_ONCE // len(constant))
+            for begin in range(0, len(features), block):
+                rows = slice(begin, begin + block)
+                result[rows] = _log_sums(coefficients @ _squared(features[rows]).T + constant, sizes).T
+        return result
 
     def posteriors(
         self, features: np.ndarray, pdf_ids: np.ndarray
@@ -166,6 +165,16 @@ class DiagGmm:
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> DiagGmm:
         return cls(arrays["weights"], arrays["means"], arrays["variances"], arrays["offsets"])
+
+
+def _log_sums(components: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """log sum exp over groups of rows: (G, T), overwritten, and the sizes of the groups (P,) -> (P, T)."""
+    # Components are in rows, so that sums over those of a pdf run along whole rows.
+    begins = np.cumsum(sizes) - sizes
+    peak = np.maximum.reduceat(components, begins, axis=0)
+    components -= np.repeat(peak, sizes, axis=0)
+    np.exp(components, out=components)
+    return np.log(np.add.reduceat(components, begins, axis=0)) + peak
 
 
 def _squared(features: np.ndarray) -> np.ndarray:

@@ -55,6 +55,12 @@ def test_a_subset_of_pdfs_gives_their_columns(bank):
     assert bank.loglikes(features[:0]).shape == (0, 3)
 
 
+def test_long_utterances_are_taken_in_blocks(bank, monkeypatch):
+    whole = bank.loglikes(frames())
+    monkeypatch.setattr("pyasr.align.gmm._VALUES_AT_ONCE", 60)
+    np.testing.assert_allclose(bank.loglikes(frames()), whole, rtol=1e-5, atol=1e-5)
+
+
 def test_far_frames_stay_finite(bank):
     assert np.isfinite(bank.loglikes(np.full((1, 5), 1e4, np.float32))).all()
 
