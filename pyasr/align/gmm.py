@@ -18,6 +18,7 @@ from pyasr.base.errors import DataError
 
 _VALUES_AT_ONCE = 8_000_000  # components times frames held in memory by `loglikes`
 
+
 @dataclass(frozen=True)
 class GmmStats:
     """Sufficient statistics of all components: occupancy (G,), sum and sum of squares (G, D), float64."""
