@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
+import threadpoolctl
+
 from pyasr.base.errors import ConfigError, PyasrError
 from pyasr.base.progress import track
 
@@ -28,12 +30,19 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS
 
 
 class SerialExecutor(concurrent.futures.Executor):
-    """Runs each job at once in the calling process: for debugging and for tests of order."""
+    """Runs each job at once in the calling process: for debugging and for tests of order.
+
+    A job computes with one thread, as in a worker: sums of matrix products depend on the number of threads.
+    """
+
+    def __init__(self) -> None:
+        self._libraries = threadpoolctl.ThreadpoolController()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future:
         future: concurrent.futures.Future = concurrent.futures.Future()
         try:
-            future.set_result(fn(*args, **kwargs))
+            with self._libraries.limit(limits=1):
+                future.set_result(fn(*args, **kwargs))
         except Exception as error:  # whatever a job raises belongs to its future
             future.set_exception(error)
         return future
