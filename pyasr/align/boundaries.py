@@ -34,7 +34,7 @@ def start_distances_s(
         if cut_id not in truth:
             continue
         found = [
-            (phones.name(phone_id), start * FRAME_SHIFT_S)
+            (phones.base(phone_id), start * FRAME_SHIFT_S)
             for phone_id, start, _ in phone_segments(tids, transitions)
             if phone_id != phones.silence_id
         ]

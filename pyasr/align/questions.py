@@ -1,25 +1,37 @@
-"""Questions about neighbouring phones, found by clustering the phones (after Kaldi's cluster-phones)."""
+"""Questions about phones, found by clustering them (after Kaldi's cluster-phones)."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from pyasr.align.tree_stats import TreeStats, floor_of, loglike
-from pyasr.lang.phones import PhoneTable
+from pyasr.lang.phones import BEGIN, END, SINGLE, WORD_POSITIONS, PhoneTable
 
 
 def make_questions(stats: TreeStats, phones: PhoneTable) -> list[tuple[int, ...]]:
     """Sets of phone ids, each sorted, in a fixed order.
 
     For every HMM state the phones are merged bottom-up, always the pair that loses the least likelihood;
-    every cluster on the way is a question, single phones among them.
+    every cluster on the way is a question, single phones among them. Places in the word do not take part:
+    phones that differ in theirs alone stay together, and each place is a question of its own.
     """
     floor = floor_of(stats.total)
-    questions: dict[tuple[int, ...], None] = {(phone_id,): None for phone_id in phones.ids}
+    questions: dict[tuple[int, ...], None] = dict.fromkeys(phones.groups)
     for of_phone in _by_phone(stats, phones.num_phones):
-        seen = [phone_id for phone_id in phones.ids if of_phone[phone_id, 0] > 0]
-        questions.update(dict.fromkeys(_dendrogram(of_phone, seen, floor)))
+        of_base = np.stack([of_phone[list(group)].sum(axis=0) for group in phones.groups])
+        seen = np.flatnonzero(of_base[:, 0] > 0).tolist()
+        for cluster in _dendrogram(of_base, seen, floor):
+            questions[tuple(sorted(phone_id for base in cluster for phone_id in phones.groups[base]))] = None
+    if phones.word_positions:
+        questions.update(dict.fromkeys(_places(phones)))
     return sorted(questions, key=lambda members: (len(members), members))
+
+
+def _places(phones: PhoneTable) -> list[tuple[int, ...]]:
+    """Each place in the word; and the first and the last phone of a word, whether it has others or not."""
+    wanted = [(place,) for place in WORD_POSITIONS] + [(BEGIN, SINGLE), (END, SINGLE)]
+    found = [tuple(p for p in phones.ids if phones.position(p) in places) for places in wanted]
+    return [members for members in found if members]
 
 
 def _by_phone(stats: TreeStats, num_phones: int) -> np.ndarray:
@@ -33,7 +45,7 @@ def _by_phone(stats: TreeStats, num_phones: int) -> np.ndarray:
 
 
 def _dendrogram(packed: np.ndarray, members: list[int], floor: np.ndarray) -> list[tuple[int, ...]]:
-    """The clusters of an agglomerative clustering, but for the last that holds all. packed: by phone id."""
+    """The clusters of an agglomerative clustering of rows of `packed`, but for the last that holds all."""
     sets = [(member,) for member in members]
     stats = packed[members]
     own = loglike(stats, floor)

@@ -18,7 +18,7 @@ from pyasr.lang.phones import PhoneTable
 from pyasr.lang.topology import Topology
 from pyasr.lang.transitions import TransitionModel
 
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class GmmSystem:
         """All that is not an array, for JSON."""
         return {
             "version": _VERSION,
-            "phones": list(self.phones.names),
+            "phones": self.phones.to_dict(),
             "topology": self.topology.model_dump(),
             "tree": self.context.to_dict() if isinstance(self.context, Tree) else None,
             "splice_frames": self.frontend.splice_frames,
@@ -94,7 +94,7 @@ class GmmSystem:
         def group(prefix: str) -> dict[str, np.ndarray]:
             return {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
 
-        phones, topology = PhoneTable(tuple(description["phones"])), Topology(**description["topology"])
+        phones, topology = PhoneTable.from_dict(description["phones"]), Topology(**description["topology"])
         tree = description["tree"]
         unadapted = group("unadapted.")
         return cls(

@@ -1,8 +1,10 @@
 """The phonetic decision tree: which contexts of a phone's state share a pdf (Young et al., 1994).
 
-Every (phone, state) has a root; the split of any leaf that gains most likelihood is made next, until there
-are enough leaves. A context that was never seen answers the questions like any other. What lies outside
-the utterance answers as silence does. Silence itself is not split.
+Every (phone, state) has a root, shared by the places that a phone can have in a word. Questions are asked
+about the left and the right phone and, where places are told apart, about the phone itself. The split of
+any leaf that gains most likelihood is made next, until there are enough leaves. A context that was never
+seen answers the questions like any other. What lies outside the utterance answers as silence does. Silence
+itself is not split.
 """
 
 from __future__ import annotations
@@ -20,15 +22,16 @@ from pyasr.align.tree_stats import TreeStats, floor_of, loglike
 from pyasr.lang.phones import PhoneTable
 from pyasr.lang.topology import Topology
 
-_LEFT, _RIGHT = 0, 2
+_LEFT, _CENTRE, _RIGHT = 0, 1, 2
 
 
 @dataclass(frozen=True)
 class Tree:
     """A `lang.context.ContextMap` of width 3.
 
-    roots: roots[phone_id - 1][state] is a node. nodes: (side, question, yes, no) with side 0 (left) or 2
-    (right), or (-1, pdf_id, -1, -1) for a leaf. questions: sets of phone ids (0: outside the utterance).
+    roots: roots[phone_id - 1][state] is a node. nodes: (side, question, yes, no) with side 0 (left), 1
+    (the phone itself) or 2 (right), or (-1, pdf_id, -1, -1) for a leaf. questions: sets of phone ids (0: outside
+    the utterance).
     """
 
     roots: tuple[tuple[int, ...], ...]
@@ -59,6 +62,8 @@ class Tree:
             side, question, yes, no = self.nodes[open_nodes.pop()]
             if side < 0:
                 found.append(question)
+            elif side == _CENTRE:
+                open_nodes.append(yes if phone_id in self.questions[question] else no)
             else:
                 open_nodes += [yes, no]
         return sorted(found)
@@ -100,6 +105,7 @@ class _Builder:
             members[index, list(question)] = True
         members[:, 0] = members[:, phones.silence_id]
         self.members = members
+        self.sides = (_LEFT, _CENTRE, _RIGHT) if phones.word_positions else (_LEFT, _RIGHT)
         self.nodes: list[list[int]] = []
         self.rows: list[np.ndarray] = []
 
@@ -116,7 +122,7 @@ class _Builder:
         packed = self.stats.packed[rows]
         total = packed.sum(axis=0)
         own = loglike(total, self.floor)
-        for side in (_LEFT, _RIGHT):
+        for side in self.sides:
             gains = self._gains(packed, self.stats.windows[rows, side], total) - own
             question = int(np.argmax(gains))
             if gains[question] > max(self.options.min_gain, 1e-6, best.gain if best else 0.0):
@@ -159,7 +165,7 @@ def build_tree(
     There is at least one leaf a (phone, state); max_leaves bounds the number from there.
     """
     builder = _Builder(stats, questions, phones, options)
-    roots, queue = [], []
+    queue: list[tuple[float, int, _Split]] = []
 
     def offer(node: int) -> None:
         split = builder.best_split(node)
@@ -167,14 +173,15 @@ def build_tree(
             heapq.heappush(queue, (-split.gain, node, split))
 
     phone_state = stats.windows[:, 1].astype(np.int64) * (1 << 16) + stats.windows[:, 3]
-    for phone_id in phones.ids:
+    roots: dict[int, tuple[int, ...]] = {}
+    for group in phones.groups:
         states = []
-        for state in range(topology.num_states(phone_id, phones.silence_id)):
-            begin, end = np.searchsorted(phone_state, phone_id * (1 << 16) + state + np.array([0, 1]))
-            states.append(builder.add_node(np.arange(begin, end)))
-            if phone_id != phones.silence_id:
+        for state in range(topology.num_states(group[0], phones.silence_id)):
+            keys = np.array(group)[:, None] * (1 << 16) + state + np.array([0, 1])
+            states.append(builder.add_node(np.concatenate([np.arange(*r) for r in np.searchsorted(phone_state, keys)])))
+            if phones.silence_id not in group:
                 offer(states[-1])
-        roots.append(tuple(states))
+        roots |= dict.fromkeys(group, tuple(states))
     num_leaves = len(builder.nodes)
     while queue and num_leaves < options.max_leaves:
         _, node, split = heapq.heappop(queue)
@@ -187,4 +194,5 @@ def build_tree(
         builder.nodes[node][1] = pdf_id
     leaf_stats = np.stack([stats.packed[builder.rows[node]].sum(axis=0) for node in leaves])
     question_sets = tuple(frozenset(np.flatnonzero(row).tolist()) for row in builder.members)
-    return Tree(tuple(roots), tuple(map(tuple, builder.nodes)), question_sets), leaf_stats
+    root_of = tuple(roots[phone_id] for phone_id in phones.ids)
+    return Tree(root_of, tuple(map(tuple, builder.nodes)), question_sets), leaf_stats

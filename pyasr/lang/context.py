@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 from pyasr.lang.phones import PhoneTable
@@ -32,7 +33,7 @@ class ContextMap(Protocol):
 
 @dataclass(frozen=True)
 class MonophoneContext:
-    """One pdf for each state of each phone, numbered in order."""
+    """One pdf for each state of each phone, numbered in order; phones of one base share theirs."""
 
     phones: PhoneTable
     topology: Topology
@@ -43,21 +44,26 @@ class MonophoneContext:
 
     @property
     def num_pdfs(self) -> int:
-        return sum(self._num_states(phone_id) for phone_id in self.phones.ids)
+        return sum(self._num_states(group[0]) for group in self.phones.groups)
 
     def _num_states(self, phone_id: int) -> int:
         return self.topology.num_states(phone_id, self.phones.silence_id)
 
-    def _first_pdf(self, phone_id: int) -> int:
-        return sum(self._num_states(other) for other in range(1, phone_id))
+    @cached_property
+    def _first_pdf(self) -> dict[int, int]:
+        first, next_pdf = {}, 0
+        for group in self.phones.groups:
+            first |= dict.fromkeys(group, next_pdf)
+            next_pdf += self._num_states(group[0])
+        return first
 
     def pdfs(self, window: tuple[int, ...]) -> tuple[int, ...]:
         (phone_id,) = window
-        first = self._first_pdf(phone_id)
+        first = self._first_pdf[phone_id]
         return tuple(range(first, first + self._num_states(phone_id)))
 
     def all_pdfs(self, phone_id: int, state: int) -> list[int]:
-        return [self._first_pdf(phone_id) + state]
+        return [self._first_pdf[phone_id] + state]
 
 
 def central(window: tuple[int, ...]) -> int:

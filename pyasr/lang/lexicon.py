@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pyasr.base.artifact import write_text
 from pyasr.base.errors import DataError
-from pyasr.lang.phones import SILENCE
+from pyasr.lang.phones import SILENCE, mark_positions
 
 _ALTERNATIVE = re.compile(r"^(.+)\(\d+\)$")
 _RESERVED_WORD = re.compile(r"^(#\d+|<eps>|<s>|</s>|)$")
@@ -76,6 +76,11 @@ class Lexicon:
             return self.entries[word]
         except KeyError:
             raise DataError(f"word {word!r} is not in the lexicon") from None
+
+    def with_word_positions(self) -> Lexicon:
+        """The same words; each phone is marked with its place in the word."""
+        entries = {word: list(map(mark_positions, prons)) for word, prons in self.entries.items()}
+        return Lexicon(entries, self.num_repeated)
 
     def without_silence_words(self) -> Lexicon:
         """Leave out words pronounced as silence alone: silence is added between words by the graphs."""

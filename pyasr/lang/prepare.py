@@ -1,6 +1,6 @@
 """From a corpus' lexicon and language model to the folder that graphs are made of.
 
-phones.json  words.txt  lexicon.txt (cleaned)  lm.arpa (cleaned)  G.fst  report.json
+phones.json  words.txt  lexicon.txt (cleaned, phones as in phones.json)  lm.arpa (cleaned)  G.fst  report.json
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ def prepare_lang(corpus: Path, out: Path, options: LangOptions, transcripts: Ite
     and were dropped. DataError names file and line of what is broken.
     """
     lexicon = Lexicon.read(corpus / "lexicon.txt").without_silence_words()
-    phones = PhoneTable.from_pronunciations(pron for _, pron in lexicon)
+    if options.word_positions:
+        lexicon = lexicon.with_word_positions()
+    phones = PhoneTable.from_pronunciations((pron for _, pron in lexicon), options.word_positions)
     words = WordTable.of(lexicon.entries)
     phones.save(out / "phones.json")
     words.save(out / "words.txt")

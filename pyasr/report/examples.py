@@ -52,7 +52,7 @@ def alignment_examples(exp: Path, count: int = 3) -> list[Example]:
     examples = []
     for cut in _choose(read_cuts(exp / "data" / "transcribed.jsonl.gz"), trained.alignments, count):
         segments = [
-            (trained.system.phones.name(phone_id), start * FRAME_SHIFT_S, end * FRAME_SHIFT_S)
+            (trained.system.phones.base(phone_id), start * FRAME_SHIFT_S, end * FRAME_SHIFT_S)
             for phone_id, start, end in phone_segments(trained.alignments[cut.id], trained.system.transitions)
         ]
         text, speaker = cut.supervisions[0].text, cut.supervisions[0].speaker

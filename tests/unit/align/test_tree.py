@@ -161,3 +161,29 @@ def test_statistics_of_parts_add_up_and_know_their_contexts():
     together = merge(parts)
     np.testing.assert_array_equal(together.windows, whole.windows)
     np.testing.assert_allclose(together.packed, whole.packed, rtol=1e-12)
+
+
+def test_places_in_the_word_share_a_root_and_are_asked_about():
+    """The frames of a phone depend on its own place and on nothing else: that is what the tree must find."""
+    phones = PhoneTable(("SIL", "a_B", "a_E", "a_I", "b_B", "b_E"), word_positions=True)
+    random = rng(2, "places")
+    windows, packed = [], []
+    for centre, left, right in itertools.product(range(2, 7), range(1, 7), range(1, 7)):
+        x = random.standard_normal((20, DIM)) + (8.0 if phones.position(centre) == "_E" else 0.0)
+        windows.append((left, centre, right, 0))
+        packed.append(np.concatenate([[len(x)], x.sum(0), (x**2).sum(0)]))
+    stats = TreeStats(np.array(windows, np.int32), np.array(packed))
+    questions = make_questions(stats, phones)
+    assert {(3, 6), (2, 5), (4,)} < set(questions)  # ends, begins, insides
+    assert all(set(q) in ({1}, {2, 3, 4}, {5, 6}) or len({phones.position(p) for p in q}) == 1 for q in questions)
+    topology = Topology(states=1, silence_states=1)
+    tree, leaf_stats = build_tree(stats, questions, phones, topology, TreeOptions(max_leaves=5, min_occupancy=0))
+    assert tree.roots[1] == tree.roots[2] == tree.roots[3] != tree.roots[4] == tree.roots[5]
+    for left, right in itertools.product(range(7), repeat=2):
+        ends = {tree.pdfs((left, 3, right)), tree.pdfs((left, 6, right))}
+        begins = {tree.pdfs((left, centre, right)) for centre in (2, 4)} | {tree.pdfs((left, 5, right))}
+        assert len(ends) == len(begins) == 2 and not ends & begins
+    assert tree.all_pdfs(3, 0) == [*tree.pdfs((1, 3, 1))]
+    assert tree.all_pdfs(2, 0) == tree.all_pdfs(4, 0) == [*tree.pdfs((1, 2, 1))]
+    assert len(leaf_stats) == tree.num_pdfs == 5
+    assert Tree.from_dict(json.loads(json.dumps(tree.to_dict()))).pdfs((1, 3, 1)) == tree.pdfs((1, 3, 1))

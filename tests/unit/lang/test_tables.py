@@ -10,7 +10,7 @@ from pyasr.lang.fst_arrays import FstArrays
 from pyasr.lang.grammar import make_g_fst
 from pyasr.lang.lexicon import Lexicon
 from pyasr.lang.options import LangOptions
-from pyasr.lang.phones import PhoneTable
+from pyasr.lang.phones import PhoneTable, mark_positions
 from pyasr.lang.prepare import prepare_lang
 from pyasr.lang.topology import Topology
 from pyasr.lang.transitions import TransitionModel
@@ -48,6 +48,38 @@ def test_lexicon_damage_names_file_line_and_reason(tmp_path, content, message):
 def test_missing_lexicon(tmp_path):
     with pytest.raises(DataError, match=r"lexicon\.txt: no such lexicon"):
         Lexicon.read(tmp_path / "lexicon.txt")
+
+
+@pytest.mark.parametrize(
+    "plain, marked",
+    [
+        (("AY",), ("AY_S",)),
+        (("K", "T"), ("K_B", "T_E")),
+        (("K", "AE", "T"), ("K_B", "AE_I", "T_E")),
+        (("A", "SIL", "B"), ("A_B", "SIL", "B_E")),
+        (("SIL",), ("SIL",)),
+    ],
+)
+def test_places_in_the_word(plain, marked):
+    assert mark_positions(plain) == marked
+
+
+def test_phones_that_differ_in_their_place_alone_are_a_group(tmp_path):
+    lexicon = Lexicon({"A": [("EY",)], "BEE": [("B", "IY")], "EVE": [("IY", "V")]}).with_word_positions()
+    phones = PhoneTable.from_pronunciations((pron for _, pron in lexicon), word_positions=True)
+    assert phones.names == ("SIL", "B_B", "EY_S", "IY_B", "IY_E", "V_E")
+    assert phones.groups == ((1,), (2,), (3,), (4, 5), (6,))
+    assert [phones.base(i) for i in (1, 4, 5)] == ["SIL", "IY", "IY"]
+    assert [phones.position(i) for i in (1, 4, 5)] == ["", "_B", "_E"]
+    context = MonophoneContext(phones, Topology(states=2, silence_states=3))
+    assert context.num_pdfs == 3 + 4 * 2
+    assert context.pdfs((4,)) == context.pdfs((5,)) == (7, 8)
+    assert context.pdfs((6,)) == (9, 10)
+    phones.save(tmp_path / "phones.json")
+    assert PhoneTable.load(tmp_path / "phones.json") == phones
+    (tmp_path / "phones.json").write_text('{"names": ["SIL", "IY"], "word_positions": true}')
+    with pytest.raises(DataError, match=r"phones\.json: not a phone table \(names must end in one of _B, _I"):
+        PhoneTable.load(tmp_path / "phones.json")
 
 
 def test_tables_round_trip_and_refuse_damage(tmp_path):
