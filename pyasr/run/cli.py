@@ -1,4 +1,4 @@
-"""The command line: `python -m pyasr.run` runs a recipe; `doctor` and `stages` are subcommands."""
+"""The command line: `python -m pyasr.run` runs a recipe; doctor, experiment and others are subcommands."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pyasr.base.errors import ConfigError, PyasrError
 from pyasr.run import results, runner
 from pyasr.run.console import say, show_table
 from pyasr.run.doctor import check
+from pyasr.run.experiment_cli import compare, experiment
 from pyasr.run.recipe import Recipe, find_recipe, load_recipe, recipe_name
 from pyasr.run.stage import Context
 from pyasr.run.stages import STAGES, stage_number
@@ -92,6 +93,10 @@ def doctor() -> None:
     show_table(["", "", ""], [[finding.subject, finding.state, finding.advice] for finding in findings])
     if any(finding.fatal for finding in findings):
         raise ConfigError("something needed is missing: see above")
+
+
+app.command()(experiment)
+app.command()(compare)
 
 
 def _make_context(

@@ -81,7 +81,7 @@ def load_recipe(path: Path, settings: list[str] | None = None) -> Recipe:
     values = read_toml(path)
     set_keys = {}
     for setting in settings or []:
-        key, value = _parse_setting(setting)
+        key, value = parse_setting(setting)
         _insert(values, key, value, setting)
         set_keys[key] = setting
 
@@ -102,7 +102,7 @@ def _absolute(folder: Path | None, base: Path) -> Path | None:
     return None if folder is None else (base / folder.expanduser()).resolve()
 
 
-def _parse_setting(setting: str) -> tuple[tuple[str, ...], Any]:
+def parse_setting(setting: str) -> tuple[tuple[str, ...], Any]:
     """("gmm", "tri", "num_leaves"), 600 of "gmm.tri.num_leaves=600"; a value that is not TOML is taken as text."""
     key, equals, text = setting.partition("=")
     names = tuple(part.strip() for part in key.split("."))

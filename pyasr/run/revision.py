@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pyasr
 
+_CODE = ("pyasr", "csrc", ":(glob)recipes/**/*.toml")  # not the tables and texts of results beside the recipes
+
 
 @functools.cache
 def revision() -> str:
@@ -17,10 +19,31 @@ def revision() -> str:
         return f"version {pyasr.__version__}"
     try:
         commit = _git(root, "rev-parse", "HEAD")
-        dirty = _git(root, "status", "--porcelain", "--untracked-files=no", "--", "pyasr", "csrc", "recipes")
+        dirty = _git(root, "status", "--porcelain", "--untracked-files=no", "--", *_CODE)
     except (OSError, subprocess.CalledProcessError):
         return f"version {pyasr.__version__}"
     return commit[:12] + ("-dirty" if dirty else "")
+
+
+def same_code(made_by: str) -> bool:
+    """Whether the code of revision `made_by` ("A+B": of each of them) is the code that runs now.
+
+    A commit that changed only texts or results changes no code. What a "-dirty" checkout held is not known: False.
+    """
+    if made_by == revision():
+        return not made_by.endswith("-dirty")
+    return all(_unchanged_since(part) for part in made_by.split("+"))
+
+
+def _unchanged_since(commit: str) -> bool:
+    root = Path(pyasr.__file__).resolve().parent.parent
+    if not (root / ".git").exists() or not all(letter in "0123456789abcdef" for letter in commit):
+        return commit == revision()
+    try:
+        _git(root, "diff", "--quiet", commit, "--", *_CODE)
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    return True
 
 
 def _git(root: Path, *arguments: str) -> str:

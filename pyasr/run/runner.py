@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from pathlib import Path
 
 from pyasr.base.artifact import remove_leftovers
 from pyasr.base.errors import ConfigError
@@ -14,6 +16,7 @@ from pyasr.run.identity import Identity, describe_folder, differences, identify
 from pyasr.run.lock import locked
 from pyasr.run.memory import PeakMemory
 from pyasr.run.revision import revision
+from pyasr.run.sharing import share_stage
 from pyasr.run.sidecar import Sidecar, begin_stage, disk_mb, read_sidecar
 from pyasr.run.stage import Context, Stage
 
@@ -90,11 +93,18 @@ def _reasons(
 
 
 def run(
-    stages: tuple[Stage, ...], selected: range, context: Context, name: str, fresh: bool = False
+    stages: tuple[Stage, ...],
+    selected: range,
+    context: Context,
+    name: str,
+    fresh: bool = False,
+    share_from: Sequence[Path] = (),
 ) -> None:
     """Run those of the `selected` stages that have to run; ConfigError when an input of theirs is out of date.
 
-    name: the recipe's name, for results.json, which exists while the score stage is up to date.
+    name: the recipe's name, for results.json, which exists while the score stage is up to date. share_from: other
+    experiment folders; a stage that one of them holds complete, of the same fingerprint, is linked from there
+    instead of computed (`pyasr.run.sharing`), unless `fresh`.
     """
     with locked(context.exp):
         remove_leftovers(context.exp)
@@ -107,7 +117,7 @@ def run(
             for decision in decisions:
                 if not decision.selected:
                     continue
-                _run_or_skip(decision, context, fresh)
+                _run_or_skip(decision, context, fresh, () if fresh else share_from)
                 done.add(decision.stage.name)
                 if "score" in done and (decision.must_run or not results.exist(context.exp)):
                     results.write(stages, context, name)
@@ -115,13 +125,18 @@ def run(
             context.close()
 
 
-def _run_or_skip(decision: Decision, context: Context, fresh: bool) -> None:
+def _run_or_skip(decision: Decision, context: Context, fresh: bool, share_from: Sequence[Path]) -> None:
     title = f"stage {decision.number:>2} {decision.stage.name:<14}"
     if not decision.must_run:
         say(f"{title} up to date")
         return
+    inputs = _runs_read(decision.stage, context)
+    shared = share_stage(decision.stage, decision.identity.fingerprint, inputs, context.exp, share_from)
+    if shared is not None:
+        say(f"{title} shared from {shared.shared_from}")
+        return
     say(f"{title} runs: {decision.why}")
-    sidecar = _run_stage(decision, context, fresh)
+    sidecar = _run_stage(decision, inputs, context, fresh)
     costs = (sidecar.seconds, sidecar.peak_memory_mb, sidecar.disk_mb)
     say(f"{title} done: {digest_line(*costs, sidecar.digest)}")
 
@@ -147,10 +162,14 @@ def _first_needed(decision: Decision, by_name: dict[str, Decision]) -> int:
     return min([decision.number, *(_first_needed(item, by_name) for item in needed)])
 
 
-def _run_stage(decision: Decision, context: Context, fresh: bool) -> Sidecar:
-    stage = decision.stage
+def _runs_read(stage: Stage, context: Context) -> dict[str, str]:
+    """{stage: started} of the runs whose artifacts `stage` reads."""
     sidecars = {name: read_sidecar(context.exp, name) for name in stage.reads}
-    inputs = {name: sidecar.started for name, sidecar in sidecars.items() if sidecar}
+    return {name: sidecar.started for name, sidecar in sidecars.items() if sidecar}
+
+
+def _run_stage(decision: Decision, inputs: dict[str, str], context: Context, fresh: bool) -> Sidecar:
+    stage = decision.stage
     fingerprint = decision.identity.fingerprint
     begin_stage(context.exp, stage, fingerprint, inputs, fresh)
     started, clock = datetime.now(timezone.utc).isoformat(), time.monotonic()

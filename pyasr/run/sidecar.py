@@ -21,7 +21,8 @@ from pyasr.run.stage import Stage
 class Sidecar:
     """A complete stage. started: UTC, it also tells one run of the stage from another.
 
-    inputs: {stage: started} of the runs of the input stages that were read.
+    inputs: {stage: started} of the runs of the input stages that were read. shared_from: the name of the
+    experiment folder in which the stage was computed, when its outputs were linked here; else empty.
     """
 
     stage: str
@@ -34,6 +35,7 @@ class Sidecar:
     peak_memory_mb: float
     disk_mb: float
     digest: dict[str, Any]
+    shared_from: str = ""
 
     @property
     def made_from(self) -> Identity:
@@ -53,13 +55,17 @@ def read_sidecar(exp: Path, name: str) -> Sidecar | None:
         return None
 
 
-def begin_stage(exp: Path, stage: Stage, fingerprint: str, inputs: dict[str, str], fresh: bool) -> None:
+def begin_stage(
+    exp: Path, stage: Stage, fingerprint: str, inputs: dict[str, str], fresh: bool, shared_from: str = ""
+) -> None:
     """Declare the stage incomplete; remove what an earlier run left unless that can be resumed.
 
-    The old sidecar goes first: from here on a kill leaves a stage that has to be run.
+    The old sidecar goes first: from here on a kill leaves a stage that has to be run. shared_from: the folder whose
+    outputs are about to be linked; a run that computes never resumes from those, since to write into a linked file
+    would be to write into that folder, too.
     """
     _path(exp, stage.name).unlink(missing_ok=True)
-    begun = {"fingerprint": fingerprint, "inputs": inputs}
+    begun = {"fingerprint": fingerprint, "inputs": inputs, **({"shared_from": shared_from} if shared_from else {})}
     started = _started_path(exp, stage.name)
     if not fresh and started.exists():
         try:

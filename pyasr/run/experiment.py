@@ -1,0 +1,247 @@
+"""An experiment: a recipe run over folds, seeds and settings, described in one TOML file.
+
+    recipe = "an4"                     # a recipe's name, or a .toml file
+    table = "results.csv"              # the committed table that gets the rows
+    folds = [0, 1, 2]                  # none: the corpus' official split
+    seeds = [1]
+
+    [[setting]]                        # none: one setting, "default", the recipe as it is
+    name = "delay3"
+    set = ["train.student.delay=3"]    # as --set has it
+
+Folders and files in it are relative to the file.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import pydantic
+
+from pyasr.base.artifact import digest, plain
+from pyasr.base.config import Options, line_of, read_toml, validate
+from pyasr.base.errors import ConfigError
+from pyasr.run.recipe import Recipe, find_recipe, load_recipe, parse_setting, recipe_name
+from pyasr.run.stage import Context
+from pyasr.run.stages import SYSTEMS
+
+DEFAULT_SETTING = "default"
+
+Name = Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
+
+
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    names = [getattr(value, "name", value) for value in values]
+    twice = sorted({str(name) for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"given twice: {', '.join(twice)}")
+    return values
+
+
+Distinct = pydantic.AfterValidator(_distinct)
+
+
+class SettingOptions(Options):
+    """One setting of the grid. set: "section.key=value", as --set takes them, after the experiment's own."""
+
+    name: Name
+    set: tuple[str, ...] = ()
+
+
+class ExperimentOptions(Options):
+    """An experiment file.
+
+    recipe: a name, or a .toml file. name: default the file's name without .toml. exp: the folder of the run folders,
+    default exp/NAME in the current folder. table: default results.csv beside this file. corpus_dir, noise_dir,
+    executor: as on the command line of a recipe. folds: values of corpus.fold; none: it is left as the recipe has it.
+    set: settings of every run. systems, conditions: whose rows go into the table; none: all that there are.
+    """
+
+    recipe: str
+    name: Name | None = None
+    exp: Path | None = None
+    table: Path = Path("results.csv")
+    corpus_dir: Path | None = None
+    noise_dir: Path | None = None
+    executor: str = "processes"
+    folds: Annotated[tuple[Annotated[int, pydantic.Field(ge=0)], ...], Distinct] = ()
+    seeds: Annotated[tuple[Annotated[int, pydantic.Field(ge=0)], ...], pydantic.Field(min_length=1), Distinct] = (1,)
+    set: tuple[str, ...] = ()
+    setting: Annotated[tuple[SettingOptions, ...], Distinct] = ()
+    systems: Annotated[tuple[str, ...], Distinct] = ()
+    conditions: Annotated[tuple[str, ...], Distinct] = ()
+
+
+@dataclass(frozen=True)
+class ExperimentRun:
+    """One run: a recipe with everything set, in a folder of its own.
+
+    settings: {option: value} by which its setting differs from the recipe. options: digest of all options but fold
+    and seed; folders are no options. conditions: those whose rows are expected.
+    """
+
+    setting: str
+    fold: int | None
+    seed: int
+    settings: dict[str, Any]
+    options: str
+    command: str
+    context: Context
+    conditions: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return self.context.exp.name
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A checked experiment file: its runs, in the order in which they are run."""
+
+    name: str
+    recipe_name: str
+    exp: Path
+    table: Path
+    systems: tuple[str, ...]
+    conditions: tuple[str, ...]
+    runs: tuple[ExperimentRun, ...]
+
+
+def load_experiment(
+    path: Path,
+    exp: Path | None = None,
+    table: Path | None = None,
+    corpus_dir: Path | None = None,
+    noise_dir: Path | None = None,
+    executor: str | None = None,
+) -> Experiment:
+    """Read and check an experiment file; the arguments, if given, take the place of what is written.
+
+    Every run's recipe is checked, too, before anything runs. Folds come first, then seeds, then settings: runs that
+    share most follow each other, and the first rows are a fair sample. ConfigError names what is wrong and where.
+    """
+    options = _read(path)
+    base = path.resolve().parent
+    name = options.name or path.stem
+    recipe_path = find_recipe(str(base / options.recipe) if options.recipe.endswith(".toml") else options.recipe)
+    given = {"corpus_dir": corpus_dir or _beside(base, options.corpus_dir),
+             "noise_dir": noise_dir or _beside(base, options.noise_dir)}  # fmt: skip
+    root = (exp or _beside(base, options.exp) or Path("exp") / name).resolve()
+    _check_systems(path, options)
+    runs = []
+    for fold in options.folds or (None,):
+        for seed in options.seeds:
+            for setting in options.setting or (SettingOptions(name=DEFAULT_SETTING),):
+                run = _make_run(path, options, setting, fold, seed, recipe_path, root, given, executor)
+                runs.append(run)
+    return Experiment(
+        name=name,
+        recipe_name=recipe_name(recipe_path),
+        exp=root,
+        table=(table or base / options.table).resolve(),
+        systems=options.systems or SYSTEMS,
+        conditions=options.conditions,
+        runs=tuple(runs),
+    )
+
+
+def _read(path: Path) -> ExperimentOptions:
+    def where(key: tuple[str, ...]) -> str:
+        if key[:1] == ("setting",) and len(key) > 1:
+            return f"{path}: [[setting]] number {int(key[1]) + 1}"
+        line = line_of(path, key)
+        return f"{path}:{line}" if line else str(path)
+
+    return validate(ExperimentOptions, read_toml(path), where)
+
+
+def _beside(base: Path, folder: Path | None) -> Path | None:
+    return None if folder is None else (base / folder.expanduser()).resolve()
+
+
+def _check_systems(path: Path, options: ExperimentOptions) -> None:
+    unknown = [system for system in options.systems if system not in SYSTEMS]
+    if unknown:
+        raise ConfigError(f"{path}: systems: {', '.join(unknown)} unknown; there are {', '.join(SYSTEMS)}")
+
+
+def _make_run(
+    path: Path,
+    options: ExperimentOptions,
+    setting: SettingOptions,
+    fold: int | None,
+    seed: int,
+    recipe_path: Path,
+    root: Path,
+    given: dict[str, Path | None],
+    executor: str | None,
+) -> ExperimentRun:
+    sets = [*options.set, *setting.set]
+    settings = {".".join(key): value for key, value in map(parse_setting, sets)}
+    for key, instead in (("seed", "seeds"), ("corpus.fold", "folds")):
+        if key in settings:
+            raise ConfigError(f"{path}: setting {setting.name}: {key} has a key of its own: {instead} = [...]")
+    grid = [f"seed={seed}", *([] if fold is None else [f"corpus.fold={fold}"])]
+    try:
+        recipe = load_recipe(recipe_path, [*sets, *grid])
+    except ConfigError as error:
+        raise ConfigError(f"{path}: setting {setting.name}: {error}") from error
+    folders = {name: folder or getattr(recipe, name) for name, folder in given.items()}
+    for name, folder in folders.items():
+        if folder is not None and not folder.is_dir():
+            raise ConfigError(f"{path}: {name} {folder}: no such folder")
+    parts = [setting.name] if options.setting else []
+    parts += [f"fold{fold}"] if fold is not None else []
+    context = Context(
+        recipe=recipe,
+        exp=root / "-".join([*parts, f"seed{seed}"]),
+        executor_spec=executor or options.executor,
+        **{name: folder.resolve() if folder else None for name, folder in folders.items()},
+    )
+    return ExperimentRun(
+        setting=setting.name,
+        fold=fold,
+        seed=seed,
+        settings=settings,
+        options=_digest_options(recipe),
+        command=_command(options.recipe, context, [*sets, *grid]),
+        context=context,
+        conditions=_conditions(path, options, context),
+    )
+
+
+def _digest_options(recipe: Recipe) -> str:
+    values = plain(recipe)
+    for name in ("seed", "corpus_dir", "noise_dir"):
+        del values[name]
+    values["corpus"].pop("fold", None)
+    return digest(values)[:12]
+
+
+def _command(recipe: str, context: Context, sets: Sequence[str]) -> str:
+    words = ["recipes/run.sh", "--recipe", recipe]
+    words += ["--corpus-dir", "CORPUS"] if context.corpus_dir else []
+    words += ["--noise-dir", "NOISE"] if context.noise_dir else []
+    for setting in sets:
+        words += ["--set", setting]
+    return shlex.join(words)
+
+
+def _conditions(path: Path, options: ExperimentOptions, context: Context) -> tuple[str, ...]:
+    """Those asked for, else clean and, where there is noise, the recipe's ratios."""
+    noisy = tuple(f"snr{snr_db}" for snr_db in context.recipe.test.snr_db)
+    unknown = [name for name in options.conditions if name not in ("clean", *noisy)]
+    if unknown:
+        raise ConfigError(
+            f"{path}: conditions: {', '.join(unknown)} not made by this recipe (test.snr_db); there are"
+            f" {', '.join(('clean', *noisy))}"
+        )
+    if options.conditions:
+        return options.conditions
+    has_noise = context.noise_dir is not None or getattr(context.recipe.corpus, "noise_clips", 0) > 0
+    return ("clean", *noisy) if has_noise else ("clean",)
+
