@@ -3,13 +3,11 @@
 
 namespace pyasr {
 void BindStats(pybind11::module_& m);
-void BindTopk(pybind11::module_& m);
 void BindViterbi(pybind11::module_& m);
 }  // namespace pyasr
 
 PYBIND11_MODULE(_core, m) {
   m.doc() = "Native kernels of pyasr; pyasr.ops is their documented face.";
   pyasr::BindStats(m);
-  pyasr::BindTopk(m);
   pyasr::BindViterbi(m);
 }

@@ -22,8 +22,7 @@ import pydantic
 
 from pyasr.base.errors import DataError
 
-TEMPORARY = ".tmp-"
-"""Begins the names of what is not finished; see `remove_leftovers`."""
+_TEMPORARY = ".tmp-"
 
 
 def _fsync_dir(path: Path) -> None:
@@ -48,7 +47,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=TEMPORARY, suffix="-" + path.name, dir=path.parent)
+    descriptor, name = tempfile.mkstemp(prefix=_TEMPORARY, suffix="-" + path.name, dir=path.parent)
     os.close(descriptor)
     temporary = Path(name)
     try:
@@ -83,7 +82,7 @@ def atomic_dir(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, suffix="-" + path.name, dir=path.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, suffix="-" + path.name, dir=path.parent))
     try:
         yield temporary
         for file in sorted(temporary.rglob("*")):
@@ -102,7 +101,7 @@ def atomic_dir(path: str | Path) -> Iterator[Path]:
 
 def remove_leftovers(folder: str | Path) -> int:
     """Remove what killed writers left below `folder`; return how many files or folders went."""
-    leftovers = sorted(Path(folder).rglob(TEMPORARY + "*"))
+    leftovers = sorted(Path(folder).rglob(_TEMPORARY + "*"))
     for leftover in leftovers:
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)

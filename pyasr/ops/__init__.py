@@ -7,7 +7,3 @@ except ModuleNotFoundError as error:
         "pyasr's native module is missing. Install the package (pip install .), or build the module in place:"
         " cmake -S . -B build -G Ninja -DPYASR_INPLACE=ON && cmake --build build"
     ) from error
-
-from pyasr.ops.topk import pack_topk, unpack_topk
-
-__all__ = ["pack_topk", "unpack_topk"]

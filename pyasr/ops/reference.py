@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from pyasr.ops.viterbi import AlignmentGraph, ViterbiResult, arc_columns
 
@@ -84,59 +83,3 @@ def accumulate_stats(
         total[key] += weight * frame
         squares[key] += weight * frame**2
     return count, total, squares
-
-
-def pack_topk(logits: torch.Tensor, k: int = 20, num_threads: int = 1) -> torch.Tensor:
-    """Twin of `pyasr.ops.topk.pack_topk`; num_threads is ignored."""
-    if logits.ndim != 2 or not 1 <= k <= min(64, logits.shape[1]) or logits.shape[1] > 65535:
-        raise ValueError(f"k = {k} for logits {tuple(logits.shape)}")
-    num_senones = logits.shape[1]
-    id_bits = max(12, (num_senones - 1).bit_length())
-    rows = []
-    for number, row in enumerate(logits.double().tolist()):
-        if any(math.isnan(x) or x == math.inf for x in row):
-            raise ValueError(f"row {number} holds a NaN or +infinity")
-        ids = sorted(range(num_senones), key=lambda s: (-row[s], s))[:k]
-        best = row[ids[0]]
-        if best == -math.inf:
-            raise ValueError(f"all of row {number} is -infinity")
-        kept = sum(math.exp(row[s] - best) for s in ids)
-        tail = sum(math.exp(x - best) for x in row) - kept
-        log_odds = math.log(tail / kept) if tail > 0 else -math.inf
-        codes = [min(range(256), key=lambda code: abs(_tail_log_odds(code) - max(log_odds, -1e3)))]
-        below = 0.0
-        for s in ids[1:]:
-            gap = min(best - row[s] - below, 1e3)
-            codes.append(min(range(256), key=lambda code: abs(_gap(code) - gap)))
-            below += _gap(codes[-1])
-        bits = "".join(f"{s:0{id_bits}b}"[::-1] for s in ids) + "".join(f"{code:08b}"[::-1] for code in codes)
-        bits += "0" * (-len(bits) % 8)
-        rows.append([int(bits[i : i + 8][::-1], 2) for i in range(0, len(bits), 8)])
-    return torch.tensor(rows, dtype=torch.uint8).reshape(len(rows), -(-k * (id_bits + 8) // 8))
-
-
-def unpack_topk(packed: torch.Tensor, k: int, num_senones: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Twin of `pyasr.ops.topk.unpack_topk`."""
-    id_bits = max(12, (num_senones - 1).bit_length())
-    all_ids, all_logp = [], []
-    for row in packed.tolist():
-        bits = "".join(f"{byte:08b}"[::-1] for byte in row)
-        ids = [int(bits[i * id_bits : (i + 1) * id_bits][::-1], 2) for i in range(k)]
-        start = k * id_bits
-        codes = [int(bits[start + 8 * i : start + 8 * (i + 1)][::-1], 2) for i in range(k)]
-        if any(s >= num_senones for s in ids):
-            raise ValueError("an id is not below num_senones")
-        below = [sum(_gap(code) for code in codes[1 : i + 1]) for i in range(k)]
-        tail = 1.0 / (1.0 + math.exp(-_tail_log_odds(codes[0])))
-        total = sum(math.exp(-b) for b in below)
-        all_ids.append(ids)
-        all_logp.append([math.log((1.0 - tail) / total) - b for b in below])
-    return torch.tensor(all_ids, dtype=torch.int32).reshape(-1, k), torch.tensor(all_logp).reshape(-1, k)
-
-
-def _tail_log_odds(code: int) -> float:
-    return -14.0 + 26.0 / 255.0 * code
-
-
-def _gap(code: int) -> float:
-    return 0.5 * math.expm1(0.01723302 * code)
