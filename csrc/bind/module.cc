@@ -2,12 +2,14 @@
 #include <pybind11/pybind11.h>
 
 namespace pyasr {
+void BindPosterior(pybind11::module_& m);
 void BindStats(pybind11::module_& m);
 void BindViterbi(pybind11::module_& m);
 }  // namespace pyasr
 
 PYBIND11_MODULE(_core, m) {
   m.doc() = "Native kernels of pyasr; pyasr.ops is their documented face.";
+  pyasr::BindPosterior(m);
   pyasr::BindStats(m);
   pyasr::BindViterbi(m);
 }

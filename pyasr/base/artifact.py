@@ -22,7 +22,8 @@ import pydantic
 
 from pyasr.base.errors import DataError
 
-_TEMPORARY = ".tmp-"
+TEMPORARY = ".tmp-"
+"""Begins the names of what is not finished; see `remove_leftovers`."""
 
 
 def _fsync_dir(path: Path) -> None:
@@ -47,7 +48,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=_TEMPORARY, suffix="-" + path.name, dir=path.parent)
+    descriptor, name = tempfile.mkstemp(prefix=TEMPORARY, suffix="-" + path.name, dir=path.parent)
     os.close(descriptor)
     temporary = Path(name)
     try:
@@ -82,7 +83,7 @@ def atomic_dir(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, suffix="-" + path.name, dir=path.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, suffix="-" + path.name, dir=path.parent))
     try:
         yield temporary
         for file in sorted(temporary.rglob("*")):
@@ -101,7 +102,7 @@ def atomic_dir(path: str | Path) -> Iterator[Path]:
 
 def remove_leftovers(folder: str | Path) -> int:
     """Remove what killed writers left below `folder`; return how many files or folders went."""
-    leftovers = sorted(Path(folder).rglob(_TEMPORARY + "*"))
+    leftovers = sorted(Path(folder).rglob(TEMPORARY + "*"))
     for leftover in leftovers:
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)

@@ -1,4 +1,12 @@
-"""The native kernels' Python face, one file a topic; `reference.py` holds the slow, obvious twin of each."""
+"""The native kernels' Python face, one file a topic; `reference.py` holds the slow, obvious twin of each.
+
+`pyasr.ops.pack_topk` and `pyasr.ops.unpack_topk` are loaded when they are first asked for: they need torch, which
+the workers that align and count do without.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 try:
     import pyasr._core  # noqa: F401
@@ -7,3 +15,16 @@ except ModuleNotFoundError as error:
         "pyasr's native module is missing. Install the package (pip install .), or build the module in place:"
         " cmake -S . -B build -G Ninja -DPYASR_INPLACE=ON && cmake --build build"
     ) from error
+
+if TYPE_CHECKING:
+    from pyasr.ops.topk import pack_topk, unpack_topk
+
+__all__ = ["pack_topk", "unpack_topk"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from pyasr.ops import topk
+
+        return getattr(topk, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,7 +6,10 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
+from pyasr.base.errors import DataError
+from pyasr.ops.topk import packed_row_bytes
 from pyasr.ops.viterbi import AlignmentGraph, ViterbiResult, arc_columns
 
 
@@ -83,3 +86,61 @@ def accumulate_stats(
         total[key] += weight * frame
         squares[key] += weight * frame**2
     return count, total, squares
+
+
+def pack_topk(logits: torch.Tensor, k: int = 20, num_threads: int | None = None) -> torch.Tensor:
+    """Twin of `pyasr.ops.topk.pack_topk` in float64; num_threads is ignored."""
+    num_rows, num_senones = logits.shape
+    packed = np.zeros((num_rows, packed_row_bytes(k, num_senones)), np.uint8)
+    for row, x in enumerate(logits.double().numpy()):
+        if not (x < math.inf).all() or (x == -math.inf).all():
+            raise ValueError(f"row {row}: logits that are NaN or +inf, or all -inf")
+        packed[row] = _pack_row(x, k)
+    return torch.from_numpy(packed)
+
+
+def _pack_row(x: np.ndarray, k: int) -> np.ndarray:
+    order = np.argsort(-x, kind="stable")  # of equal logits the lower id comes first
+    p = np.exp(x - x.max())
+    tail_byte = topk_tail_byte(p[order[k:]].sum() / p.sum())
+    bits = _id_bits(len(x))
+    ids = sum(int(senone) << (bits * i) for i, senone in enumerate(order[:k]))
+    gap_bytes, carry = [], 0.0
+    for left, right in zip(order[: k - 1], order[1:k]):
+        gap = (x[left] - x[right] if x[right] < x[left] else 0.0) + carry
+        code = min(range(256), key=lambda d: abs(gap - TOPK_GAPS[d])) if gap < TOPK_GAPS[-1] else 255
+        carry = gap - TOPK_GAPS[code] if code < 255 else 0.0
+        gap_bytes.append(code)
+    return np.frombuffer(ids.to_bytes((k * bits + 7) // 8, "little") + bytes([tail_byte, *gap_bytes]), np.uint8)
+
+
+def topk_tail_byte(tail: float) -> int:
+    """The code of a tail's mass: sqrt(t) / (sqrt(t) + sqrt(1 - t)) in 256 even steps."""
+    a, b = math.sqrt(tail), math.sqrt(1 - tail)
+    return min(255, math.floor(256 * a / (a + b)))
+
+
+def unpack_topk(
+    packed: torch.Tensor, k: int, num_senones: int, num_threads: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Twin of `pyasr.ops.topk.unpack_topk`; num_threads is ignored."""
+    bits = _id_bits(num_senones)
+    ids, logp = np.zeros((len(packed), k), np.int32), np.zeros((len(packed), k), np.float32)
+    for row, data in enumerate(packed.numpy()):
+        number = int.from_bytes(data[:-k].tobytes(), "little")
+        ids[row] = [(number >> (bits * i)) % 2**bits for i in range(k)]
+        if number >> (bits * k) or ids[row].max() >= num_senones or len(set(ids[row])) < k:
+            raise DataError(f"row {row}: ids that cannot be")
+        tail_byte, *gap_bytes = (int(byte) for byte in data[-k:])
+        v = 2 * tail_byte + 1
+        tail = v**2 / (v**2 + (512 - v) ** 2)
+        gaps = np.cumsum([0.0] + [TOPK_GAPS[code] for code in gap_bytes])
+        logp[row] = math.log1p(-tail) - math.log(math.fsum(np.exp(-gaps))) - gaps
+    return torch.from_numpy(ids), torch.from_numpy(logp)
+
+
+TOPK_GAPS = [-4 * math.log((256 - d) / 256) for d in range(256)]
+
+
+def _id_bits(num_senones: int) -> int:
+    return max(12, (num_senones - 1).bit_length())

@@ -1,0 +1,83 @@
+#include <pybind11/pybind11.h>
+
+#include <string>
+
+#include "bind/arrays.h"
+#include "posterior/pack_topk.h"
+#include "posterior/unpack_topk.h"
+
+namespace py = pybind11;
+
+namespace pyasr {
+namespace {
+
+// Rows may lie apart (a part of a wider matrix), the elements of a row may not.
+template <typename T>
+MatrixView<const T> RowsOf(const py::array_t<T>& array, const char* name) {
+  PYASR_CHECK_EQ(array.ndim(), 2, std::string("dimensions of ") + name);
+  constexpr auto kSize = static_cast<py::ssize_t>(sizeof(T));
+  const bool many_columns = array.shape(1) > 1, many_rows = array.shape(0) > 1;
+  const bool empty = array.size() == 0;  // strides say nothing then
+  PYASR_CHECK(empty || !many_columns || array.strides(1) == kSize, "elements of a row of ", name, " lie ", array.strides(1),
+              " bytes apart, not ", kSize);
+  PYASR_CHECK(!many_rows || array.strides(0) % kSize == 0, "rows of ", name, " lie ", array.strides(0),
+              " bytes apart, no multiple of ", kSize);
+  return {array.data(), array.shape(0), array.shape(1), many_rows ? array.strides(0) / kSize : array.shape(1)};
+}
+
+py::array_t<uint8_t> NewPacked(int64_t rows, const TopkFormat& format) {
+  return py::array_t<uint8_t>({rows, format.row_bytes});
+}
+
+py::array_t<uint8_t> PackFloat(const py::array_t<float>& logits, int64_t k, int num_threads) {
+  const auto x = RowsOf(logits, "logits");
+  const TopkFormat format(k, x.cols);
+  auto packed = NewPacked(x.rows, format);
+  const MatrixView<uint8_t> out{packed.mutable_data(), x.rows, format.row_bytes, format.row_bytes};
+  {
+    py::gil_scoped_release release;
+    PackTopk(x, format, out, num_threads);
+  }
+  return packed;
+}
+
+py::array_t<uint8_t> PackBf16(const py::array_t<uint16_t>& logits, int64_t k, int num_threads) {
+  const auto bits = RowsOf(logits, "logits");
+  const MatrixView<const Bf16> x{reinterpret_cast<const Bf16*>(bits.data), bits.rows, bits.cols, bits.stride};
+  const TopkFormat format(k, x.cols);
+  auto packed = NewPacked(x.rows, format);
+  const MatrixView<uint8_t> out{packed.mutable_data(), x.rows, format.row_bytes, format.row_bytes};
+  {
+    py::gil_scoped_release release;
+    PackTopk(x, format, out, num_threads);
+  }
+  return packed;
+}
+
+py::tuple Unpack(const py::array_t<uint8_t>& packed, int64_t k, int64_t num_senones, int num_threads) {
+  const auto in = RowsOf(packed, "packed");
+  const TopkFormat format(k, num_senones);
+  py::array_t<int32_t> ids({in.rows, k});
+  py::array_t<float> logp({in.rows, k});
+  const MatrixView<int32_t> ids_view{ids.mutable_data(), in.rows, k, k};
+  const MatrixView<float> logp_view{logp.mutable_data(), in.rows, k, k};
+  {
+    py::gil_scoped_release release;
+    UnpackTopk(in, format, ids_view, logp_view, num_threads);
+  }
+  return py::make_tuple(ids, logp);
+}
+
+int64_t RowBytes(int64_t k, int64_t num_senones) { return TopkFormat(k, num_senones).row_bytes; }
+
+}  // namespace
+
+void BindPosterior(py::module_& m) {
+  m.def("pack_topk_float32", &PackFloat, py::arg("logits").noconvert(), py::arg("k"), py::arg("num_threads"));
+  m.def("pack_topk_bfloat16", &PackBf16, py::arg("logits").noconvert(), py::arg("k"), py::arg("num_threads"));
+  m.def("unpack_topk", &Unpack, py::arg("packed").noconvert(), py::arg("k"), py::arg("num_senones"),
+        py::arg("num_threads"));
+  m.def("packed_row_bytes", &RowBytes, py::arg("k"), py::arg("num_senones"));
+}
+
+}  // namespace pyasr

@@ -1,0 +1,50 @@
+// Rows of packed posteriors: the k highest of S log-probabilities of a frame, and the mass of all others.
+//
+//   [ids: k numbers of id_bits each, lowest bit first; unused high bits of the last byte are 0]
+//   [tail: one byte c]  [gaps: k - 1 bytes d_2 .. d_k]
+//
+// id_bits is 12 up to S = 4096 and the bits of S - 1 above, so a row of k = 20 takes 30 + 20 = 50 bytes. Ids stand in
+// descending order of their probability. Values are not coded one by one: rounding each of them to 8 bits makes the
+// sum of the k exceed 1 in many rows (more than half of peaked ones, see pyasr/ops/topk.py). Coded are
+//
+//   the tail t = 1 - (p_1 + .. + p_k) as  t_c = v^2 / (v^2 + (512 - v)^2),  v = 2 c + 1
+//       (even steps of the square root against that of the rest: about even steps of information; 2^-18 < t < 1 - 2^-18)
+//   the ratio of neighbours p_i / p_{i-1} as  r_d = ((256 - d) / 256)^4
+//       (gaps of 0 to 22.2 nats, steps of 0.016 nats at 0)
+//
+// and the highest follows:  p_1 = (1 - t_c) / (1 + r_{d_2} + r_{d_2} r_{d_3} + ..),  p_i = p_{i-1} r_{d_i}.
+// So the k sum to 1 - t_c, which rounding to float32 cannot bring to 1, whatever the bytes are. A gap is measured from
+// the value that the bytes before it give, not from the exact one, so errors do not add up along a row. A gap
+// beyond the last level (-inf among the logits, too) is stored as that level, and counting begins anew behind it.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+namespace pyasr {
+
+constexpr int64_t kMaxTopk = 64;
+constexpr int64_t kMaxSenones = 65535;
+constexpr int kLastGap = 255;
+
+struct TopkFormat {
+  int64_t k;
+  int64_t num_senones;
+  int id_bits;
+  int64_t id_bytes;
+  int64_t row_bytes;
+
+  // Throws std::invalid_argument unless 1 <= k <= min(64, S) and S <= 65535.
+  TopkFormat(int64_t k, int64_t num_senones);
+};
+
+struct TopkLevels {
+  std::array<double, 256> gap;            // -log r_d in nats, ascending from 0
+  std::array<double, 256> ratio;          // r_d, exact
+  std::array<double, kLastGap> gap_middle;  // between gap[d] and gap[d + 1]
+  std::array<double, 256> tail_odds;      // t_c / (1 - t_c)
+};
+
+const TopkLevels& Levels();
+
+}  // namespace pyasr

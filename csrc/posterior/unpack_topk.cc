@@ -1,0 +1,67 @@
+#include "posterior/unpack_topk.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/check.h"
+#include "base/thread_pool.h"
+
+namespace pyasr {
+namespace {
+
+constexpr int64_t kRowsPerItem = 256;
+
+void ReadIds(const uint8_t* in, const TopkFormat& format, int64_t row, int32_t* ids) {
+  const uint32_t mask = (1u << format.id_bits) - 1;
+  uint32_t pending = 0;
+  int bits = 0;
+  for (int64_t i = 0; i < format.k; ++i) {
+    for (; bits < format.id_bits; bits += 8) pending |= static_cast<uint32_t>(*in++) << bits;
+    ids[i] = static_cast<int32_t>(pending & mask);
+    pending >>= format.id_bits;
+    bits -= format.id_bits;
+    PYASR_CHECK(ids[i] < format.num_senones, "row ", row, ": senone id ", ids[i], " of ", format.num_senones);
+  }
+  PYASR_CHECK(pending == 0, "row ", row, ": bits set behind the last id");
+  for (int64_t i = 1; i < format.k; ++i) {
+    bool twice = false;
+    for (int64_t j = 0; j < i; ++j) twice |= ids[j] == ids[i];
+    PYASR_CHECK(!twice, "row ", row, ": senone id ", ids[i], " comes twice");
+  }
+}
+
+void ReadLogp(const uint8_t* in, int64_t k, float* logp) {
+  const TopkLevels& levels = Levels();
+  double below[kMaxTopk];  // log p_1 - log p_i
+  double ratio = 1, others = 0;
+  below[0] = 0;
+  for (int64_t i = 1; i < k; ++i) {
+    below[i] = below[i - 1] + levels.gap[in[i]];
+    ratio *= levels.ratio[in[i]];
+    others += ratio;
+  }
+  // log(1 - t) - log(1 + others), 1 - t = 1 / (1 + odds of the tail)
+  const double highest = -std::log1p(levels.tail_odds[in[0]]) - std::log1p(others);
+  for (int64_t i = 0; i < k; ++i) logp[i] = static_cast<float>(highest - below[i]);
+}
+
+}  // namespace
+
+void UnpackTopk(MatrixView<const uint8_t> packed, const TopkFormat& format, MatrixView<int32_t> ids,
+                MatrixView<float> logp, int num_threads) {
+  PYASR_CHECK_EQ(packed.cols, format.row_bytes, "bytes of a packed row against those of its format");
+  PYASR_CHECK(ids.rows == packed.rows && logp.rows == packed.rows, "rows of the results: ", ids.rows, " and ",
+              logp.rows, " are not ", packed.rows);
+  PYASR_CHECK(ids.cols == format.k && logp.cols == format.k, "columns of the results: ", ids.cols, " and ", logp.cols,
+              " are not ", format.k);
+  PYASR_CHECK(num_threads >= 1, "num_threads is ", num_threads);
+  ParallelFor((packed.rows + kRowsPerItem - 1) / kRowsPerItem, num_threads, [&](int64_t item) {
+    const int64_t end = std::min(packed.rows, (item + 1) * kRowsPerItem);
+    for (int64_t row = item * kRowsPerItem; row < end; ++row) {
+      ReadIds(packed.row(row), format, row, ids.row(row));
+      ReadLogp(packed.row(row) + format.id_bytes, format.k, logp.row(row));
+    }
+  });
+}
+
+}  // namespace pyasr

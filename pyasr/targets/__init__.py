@@ -1,0 +1,5 @@
+"""What networks learn from beside alignments: a teacher's stored posteriors."""
+
+from pyasr.targets.store import PosteriorStore
+
+__all__ = ["PosteriorStore"]
