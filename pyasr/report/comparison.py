@@ -4,8 +4,9 @@ Counts are pooled over folds, in each of which other speakers are tested, and av
 several, each of them counts in proportion, so that every speaker weighs by the words spoken. Intervals are by the
 bootstrap over speakers; differences are paired (`pyasr.decode.compare`).
 
-What is expected is the full grid: every fold and seed of the experiment, every condition, for each setting and
-system in question. A part of the grid whose rows are missing is named; nothing is computed from half a test part.
+What is expected is the full grid: every fold and seed that the experiment has rows of, in every condition, for each
+setting and system in question. A part of the grid whose rows are missing is named; nothing is computed from
+half a test part.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@
     seeds = [1]
 
     [[setting]]                        # none: one setting, "default", the recipe as it is
-    name = "delay3"
-    set = ["train.student.delay=3"]    # as --set has it
+    name = "small"
+    set = ["gmm.sat.num_gauss=2000"]   # as --set has it
 
 Folders and files in it are relative to the file.
 """
@@ -244,4 +244,3 @@ def _conditions(path: Path, options: ExperimentOptions, context: Context) -> tup
         return options.conditions
     has_noise = context.noise_dir is not None or getattr(context.recipe.corpus, "noise_clips", 0) > 0
     return ("clean", *noisy) if has_noise else ("clean",)
-

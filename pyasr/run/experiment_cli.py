@@ -37,16 +37,16 @@ def experiment(
     \b
     recipe = "an4"               # a name or a .toml file; needed
     name = "rotation"            # default: the file's name
-    folds = [0, 1, 2]            # values of corpus.fold; without: the official split
+    folds = [0, 1, 2]            # corpus.fold; without: the official split
     seeds = [1]
-    set = ["features.x=1"]       # for all runs, as --set
+    set = ["decode.beam=15.0"]   # for all runs, as --set
     table = "results.csv"
     exp = "../../exp/rotation"   # also corpus_dir, noise_dir, executor
     systems = ["supervised", "student"]    # whose rows are kept; without: all
     conditions = ["clean", "snr10"]
-    \\[[setting]]                  # as many as wanted; without: the recipe as it is
-    name = "delay3"
-    set = ["train.student.delay=3"]
+    [\\[setting]]                  # as many as wanted; without: the recipe as it is
+    name = "small"
+    set = ["gmm.sat.num_gauss=2000"]
 
     A run goes into a folder of its own, and its rows into the table as soon as it ends. Interrupted or killed, the same
     command goes on from there: what is in the table, made with the same options by the same code, is not repeated.

@@ -240,4 +240,3 @@ def _with_inputs(name: str, by_name: dict[str, Stage]) -> set[str]:
 
 def _of_run(run: ExperimentRun, error: PyasrError) -> PyasrError:
     return type(error)(f"run {run.name}: {error}\nthe same command goes on from here once that is put right")
-
