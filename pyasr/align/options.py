@@ -90,6 +90,14 @@ class SatOptions(TriOptions):
     fmllr: FmllrOptions = FmllrOptions()
 
 
+class SenoneOptions(Options):
+    """Section `senones` of a recipe: what networks learn to tell apart."""
+
+    num_senones: int = pydantic.Field(3000, ge=1, description="at most; fewer where the data carry fewer")
+    min_occupancy: float = pydantic.Field(200.0, ge=0, description="10 ms frames a senone")
+    topology: Topology = Topology(states=1, silence_states=1)
+
+
 class GmmOptions(Options):
     """Section `gmm` of a recipe."""
 

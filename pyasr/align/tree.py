@@ -55,6 +55,30 @@ class Tree:
             side, question, yes, no = self.nodes[node]
         return question
 
+    def leaves(self, windows: np.ndarray) -> np.ndarray:
+        """Pdf ids of many windows at once: int32 (K, 4), rows (left, centre, right, state) -> int32 (K,)."""
+        nodes, asked, members = self._arrays
+        states = max(map(len, self.roots))
+        roots = np.array([root + (-1,) * (states - len(root)) for root in self.roots])
+        at = roots[windows[:, 1] - 1, windows[:, 3]]
+        # A step down the tree for all windows that are not at a leaf yet.
+        open_rows = np.flatnonzero(nodes[at, 0] >= 0)
+        while len(open_rows):
+            side, _, yes, no = nodes[at[open_rows]].T
+            answer = members[asked[at[open_rows]], windows[open_rows, side]]
+            at[open_rows] = np.where(answer, yes, no)
+            open_rows = open_rows[nodes[at[open_rows], 0] >= 0]
+        return nodes[at, 1].astype(np.int32)
+
+    @cached_property
+    def _arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """nodes (N, 4); the question of each node (0 at leaves); members bool (questions, phones + 1)."""
+        nodes = np.array(self.nodes)
+        members = np.zeros((max(1, len(self.questions)), len(self.roots) + 1), bool)
+        for row, question in zip(members, self.questions):
+            row[list(question)] = True
+        return nodes, np.where(nodes[:, 0] < 0, 0, nodes[:, 1]), members
+
     def all_pdfs(self, phone_id: int, state: int) -> list[int]:
         """Every pdf of a state of a phone, ascending."""
         found, open_nodes = [], [self.roots[phone_id - 1][state]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,8 @@ import numpy as np
 from pyasr.lang.segments import phone_starts
 from pyasr.lang.transitions import TransitionModel
 from pyasr.ops.stats import accumulate_stats
+
+_COLUMNS_AT_ONCE = 8  # a cache line
 
 
 @dataclass(frozen=True)
@@ -40,21 +42,47 @@ def collect(features: np.ndarray, alignments: Sequence[np.ndarray], transitions:
     int32, one array an utterance.
     """
     windows = [_frame_windows(tids, transitions) for tids in alignments]
-    unique, inverse = _unique(np.concatenate([np.empty((0, 4), np.int32), *windows]))
-    count, total, squares = accumulate_stats(features, inverse.astype(np.int32), len(unique))
-    return TreeStats(unique, np.concatenate([count[:, None], total, squares], axis=1))
+    return collect_frames(features, np.concatenate([np.empty((0, 4), np.int32), *windows]))
 
 
-def merge(parts: Sequence[TreeStats]) -> TreeStats:
-    """The statistics of several parts of the data together, summed in their order."""
-    unique, inverse = _unique(np.concatenate([part.windows for part in parts]))
-    packed = np.zeros((len(unique), parts[0].packed.shape[1]))
-    begin = 0
-    for part in parts:  # rows of one part are unique, so plain indexing adds each once
-        end = begin + len(part.windows)
-        packed[inverse[begin:end]] += part.packed
-        begin = end
-    return TreeStats(unique, packed)
+def collect_frames(features: np.ndarray, windows: np.ndarray) -> TreeStats:
+    """Statistics of frames whose windows are known. features: float32 (T, D). windows: int32 (T, 4)."""
+    _, first, inverse = np.unique(_keys(windows), return_index=True, return_inverse=True)
+    count, total, squares = accumulate_stats(features, inverse.reshape(-1).astype(np.int32), len(first))
+    return TreeStats(windows[first], np.concatenate([count[:, None], total, squares], axis=1))
+
+
+def merge(parts: Iterable[TreeStats]) -> TreeStats:
+    """The statistics of several parts of the data together, summed in their order.
+
+    Parts may be made as they are asked for: beside the sum no more than two are held.
+    """
+    parts = iter(parts)
+    first = next(parts)
+    windows, packed, keys = first.windows, first.packed.copy(), _keys(first.windows)
+    row_of = np.arange(len(keys))  # where the sum has the rows of `keys`, which are sorted
+    for part in parts:
+        part_keys = _keys(part.windows)
+        place = np.searchsorted(keys, part_keys).clip(max=max(0, len(keys) - 1))
+        known = keys[place] == part_keys if len(keys) else np.zeros(len(part_keys), bool)
+        packed[row_of[place[known]]] += part.packed[known]
+        begin = len(packed)
+        # Nothing else refers to the sum: it grows where it lies, without a copy of what may be gigabytes.
+        packed.resize((begin + int((~known).sum()), packed.shape[1]), refcheck=False)
+        packed[begin:] = part.packed[~known]
+        windows = np.concatenate([windows, part.windows[~known]])
+        keys = np.concatenate([keys, part_keys[~known]])
+        order = np.argsort(keys, kind="stable")
+        keys, row_of = keys[order], np.concatenate([row_of, np.arange(begin, len(packed))])[order]
+    _permute_rows(packed, row_of)
+    return TreeStats(windows[row_of], packed)
+
+
+def _permute_rows(packed: np.ndarray, order: np.ndarray) -> None:
+    """packed[:] = packed[order], some columns at a time to hold no second copy of it."""
+    if not np.array_equal(order, np.arange(len(order))):
+        for begin in range(0, packed.shape[1], _COLUMNS_AT_ONCE):
+            packed[:, begin : begin + _COLUMNS_AT_ONCE] = packed[order, begin : begin + _COLUMNS_AT_ONCE]
 
 
 def _frame_windows(tids: np.ndarray, transitions: TransitionModel) -> np.ndarray:
@@ -66,14 +94,12 @@ def _frame_windows(tids: np.ndarray, transitions: TransitionModel) -> np.ndarray
     return np.stack(columns, axis=1).astype(np.int32)
 
 
-def _unique(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Unique rows sorted by (centre, state, left, right), and for each row given its index among them."""
-    base = int(windows.max(initial=0)) + 1
+def _keys(windows: np.ndarray) -> np.ndarray:
+    """int64 (K,) that sort as (centre, state, left, right) do; each column below 2^15."""
     keys = np.zeros(len(windows), np.int64)
     for column in (1, 3, 0, 2):
-        keys = keys * base + windows[:, column]
-    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-    return windows[first], inverse.reshape(-1)
+        keys = (keys << 15) + windows[:, column]
+    return keys
 
 
 def loglike(packed: np.ndarray, variance_floor: np.ndarray) -> np.ndarray:

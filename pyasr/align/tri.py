@@ -19,7 +19,7 @@ from pyasr.align.system import GmmSystem
 from pyasr.align.train import EmState, job_frames, run_em, with_alignments
 from pyasr.align.tree import build_tree
 from pyasr.align.tree_stats import TreeStats, collect, floor_of, merge
-from pyasr.base.executor import run_jobs
+from pyasr.base.executor import iterate_jobs
 from pyasr.lang.segments import convert_alignment
 from pyasr.lang.transitions import TransitionModel
 
@@ -62,7 +62,7 @@ def tree_stats(
 ) -> TreeStats:
     """Statistics of all contexts seen in the alignments of `state`, on the features of `frontend`."""
     job = functools.partial(_tree_stats_job, replace(state.system, frontend=frontend), state.transforms)
-    return merge(run_jobs(executor, job, with_alignments(data, state.alignments), what))
+    return merge(iterate_jobs(executor, job, with_alignments(data, state.alignments), what))
 
 
 def _tree_stats_job(

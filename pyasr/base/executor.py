@@ -6,13 +6,15 @@ numbers do not depend on the executor or the number of workers. A worker compute
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
 import ctypes
+import itertools
 import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
@@ -26,6 +28,7 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 SPECS = "'serial', 'processes' (one a core) or 'processes:N'"
+_JOBS_AHEAD = 32
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -124,10 +127,38 @@ def run_jobs(
             pass
         return [future.result() for future in futures]
     except BrokenProcessPool as error:
-        raise PyasrError(
-            f"{what}: a worker process died (killed, or out of memory); run again with fewer workers"
-            " (--executor processes:1): finished stages are kept"
-        ) from error
+        raise _worker_died(what) from error
     finally:
         for future in futures:
             future.cancel()
+
+
+def iterate_jobs(
+    executor: concurrent.futures.Executor,
+    fn: Callable[[Job], Result],
+    jobs: Sequence[Job],
+    what: str,
+    unit: str = "job",
+) -> Iterator[Result]:
+    """As `run_jobs`, for results too large to be held together: each is given when those before it were.
+
+    No more than _JOBS_AHEAD jobs are begun beyond the one whose result is given next.
+    """
+    futures: collections.deque[concurrent.futures.Future] = collections.deque()
+    waiting = iter(jobs)
+    try:
+        for _ in track(jobs, what, unit=unit):
+            futures.extend(executor.submit(fn, job) for job in itertools.islice(waiting, _JOBS_AHEAD - len(futures)))
+            yield futures.popleft().result()
+    except BrokenProcessPool as error:
+        raise _worker_died(what) from error
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def _worker_died(what: str) -> PyasrError:
+    return PyasrError(
+        f"{what}: a worker process died (killed, or out of memory); run again with fewer workers"
+        " (--executor processes:1): finished stages are kept"
+    )

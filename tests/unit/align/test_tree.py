@@ -163,6 +163,34 @@ def test_statistics_of_parts_add_up_and_know_their_contexts():
     np.testing.assert_allclose(together.packed, whole.packed, rtol=1e-12)
 
 
+def test_many_parts_are_summed_in_their_order():
+    random = rng(6, "parts")
+    parts, sums = [], {}
+    for _ in range(7):
+        rows = random.permutation(200)[: random.integers(0, 60)]
+        windows = sorted(((int(r) % 5, int(r) % 7 + 1, int(r) // 5, int(r) % 2) for r in rows), key=by_centre)
+        packed = random.standard_normal((len(windows), 1 + 2 * 7)) * 10.0 ** random.integers(-8, 8)
+        parts.append(TreeStats(np.array(windows, np.int32).reshape(-1, 4), packed))
+        for window, row in zip(windows, packed):
+            sums[window] = sums[window] + row if window in sums else row
+    kept = [part.packed.copy() for part in parts]
+    together = merge(part for part in parts)
+    order = sorted(sums, key=by_centre)
+    assert len(order) > 100
+    np.testing.assert_array_equal(together.windows, order)
+    np.testing.assert_array_equal(together.packed, np.array([sums[window] for window in order]))
+    for part, packed in zip(parts, kept):
+        np.testing.assert_array_equal(part.packed, packed)
+    alone = merge(parts[:1])
+    np.testing.assert_array_equal(alone.packed, kept[0])
+    assert not np.shares_memory(alone.packed, parts[0].packed)
+
+
+def by_centre(window):
+    left, centre, right, state = window
+    return centre, state, left, right
+
+
 def test_places_in_the_word_share_a_root_and_are_asked_about():
     """The frames of a phone depend on its own place and on nothing else: that is what the tree must find."""
     phones = PhoneTable(("SIL", "a_B", "a_E", "a_I", "b_B", "b_E"), word_positions=True)

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from pyasr.base.errors import ConfigError, DataError, PyasrError
-from pyasr.base.executor import make_executor, run_jobs, split_jobs
+from pyasr.base.executor import iterate_jobs, make_executor, run_jobs, split_jobs
 from pyasr.base.seeds import rng
 from pyasr.base.skips import Skips
 
@@ -25,9 +25,35 @@ def test_results_come_in_the_order_of_jobs(spec):
             run_jobs(executor, math.sqrt, [1.0, -1.0], "roots")
 
 
+@pytest.mark.parametrize("spec", ["serial", "processes:2"])
+def test_results_are_given_one_by_one(spec):
+    with make_executor(spec) as executor:
+        assert list(iterate_jobs(executor, math.sqrt, [float(i * i) for i in range(50)], "roots")) == list(range(50))
+        results = iterate_jobs(executor, math.sqrt, [1.0, -1.0], "roots")
+        assert next(results) == 1.0
+        with pytest.raises(ValueError):
+            next(results)
+
+
+def test_jobs_are_not_begun_long_before_their_results_are_wanted():
+    begun = []
+    with make_executor("serial") as executor:
+        results = iterate_jobs(executor, begun.append, list(range(1000)), "begin")
+        assert begun == []
+        next(results)
+        first = len(begun)
+        next(results)
+        assert 1 <= first < 100 and len(begun) == first + 1
+        results.close()
+    assert len(begun) == first + 1
+
+
 def test_a_dead_worker_becomes_a_clear_error():
-    with make_executor("processes:1") as executor, pytest.raises(PyasrError, match="test: a worker process died"):
-        run_jobs(executor, die, [0], "test")
+    with make_executor("processes:1") as executor:
+        with pytest.raises(PyasrError, match="test: a worker process died"):
+            run_jobs(executor, die, [0], "test")
+        with pytest.raises(PyasrError, match="again: a worker process died"):
+            list(iterate_jobs(executor, die, [0], "again"))
 
 
 def test_workers_die_with_a_killed_parent(tmp_path):
