@@ -1,0 +1,5 @@
+"""Networks: LSTM stacks over senones, and their losses."""
+
+from pyasr.nn.lstm import LSTM
+
+__all__ = ["LSTM"]
