@@ -1,0 +1,1 @@
+"""Training of networks: one loop, and what it learns from."""

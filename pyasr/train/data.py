@@ -1,0 +1,136 @@
+"""From a plan of cuts to a batch of frames and targets: audio is read and augmented as it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from pyasr.base.errors import DataError
+from pyasr.features.audio import load_samples
+from pyasr.features.augment import AugmentOptions, change_speed, draw_noise, draw_phase, draw_speed, mask
+from pyasr.features.network import NetworkFrontend
+from pyasr.features.noise import NoisePool
+from pyasr.features.stack import stack_frames
+from pyasr.train.plan import BatchPlan
+from pyasr.train.targets import HardTargets, StoredTargets
+
+
+@dataclass(frozen=True)
+class Source:
+    """Cuts in a fixed order, with their targets."""
+
+    cuts: Sequence[Any]
+    targets: HardTargets | StoredTargets
+
+    @classmethod
+    def of(cls, cuts: Sequence[Any], targets: HardTargets | StoredTargets) -> Source:
+        """Those of the cuts that have targets; DataError when none has."""
+        found = [cut for cut in cuts if cut.id in targets]
+        if not found:
+            raise DataError(f"none of {len(cuts)} utterances has targets; run the stage that makes them again")
+        return cls(found, targets)
+
+    @property
+    def durations_s(self) -> list[float]:
+        return [cut.duration for cut in self.cuts]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """frames: float32 (N, T + delay, D), zeros behind each utterance's end. lengths: int64 (N,), frames of output.
+
+    senones int64 (F,), or ids int64 (F, k) and logp float32 (F, k): targets of the F = sum(lengths) frames,
+    utterance by utterance.
+    """
+
+    source: str
+    cut_ids: tuple[str, ...]
+    frames: torch.Tensor
+    lengths: torch.Tensor
+    senones: torch.Tensor | None = None
+    ids: torch.Tensor | None = None
+    logp: torch.Tensor | None = None
+
+    @property
+    def num_frames(self) -> int:
+        return int(self.lengths.sum())
+
+    def rows(self, outputs: torch.Tensor) -> torch.Tensor:
+        """The F rows of (N, T, S) that belong to utterances, in the order of the targets."""
+        positions = torch.arange(outputs.shape[1])
+        return outputs[(positions[None, :] < self.lengths[:, None]).to(outputs.device)]
+
+    def to(self, device: torch.device) -> Batch:
+        """Tensors on a device, but for the lengths, which stay on the CPU."""
+        moved = {name: getattr(self, name) for name in ("frames", "senones", "ids", "logp")}
+        return replace(self, **{n: t.to(device, non_blocking=True) for n, t in moved.items() if t is not None})
+
+
+class BatchMaker(torch.utils.data.Dataset):
+    """Makes the batch of a plan (a map-style dataset whose keys are plans).
+
+    delay: frames of input appended to each sequence, see `pyasr.nn.model`. chunk_frames: utterances are cut into
+    sequences of so many 30 ms frames, which begin without memory; 0: whole utterances.
+    noise: drawn from where augment says so.
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[str, Source],
+        frontend: NetworkFrontend,
+        augment: AugmentOptions,
+        noise: NoisePool | None,
+        seed: int,
+        delay: int,
+        chunk_frames: int = 0,
+    ) -> None:
+        self.sources, self.frontend, self.augment, self.noise = sources, frontend, augment, noise
+        self.seed, self.delay, self.chunk_frames = seed, delay, chunk_frames
+
+    def __getitem__(self, plan: BatchPlan) -> Batch:
+        source = self.sources[plan.source]
+        cuts = [source.cuts[index] for index in plan.cuts]
+        made = [self._sequence(cut, source.targets, plan.epoch) for cut in cuts]
+        frames, lengths = _pad([piece for stacked, _ in made for piece in self._pieces(stacked)], self.delay)
+        columns = [torch.cat(column) for column in zip(*(targets for _, targets in made))]
+        names = ("ids", "logp") if isinstance(source.targets, StoredTargets) else ("senones",)
+        return Batch(plan.source, tuple(cut.id for cut in cuts), frames, lengths, **dict(zip(names, columns)))
+
+    def _sequence(
+        self, cut: Any, targets: HardTargets | StoredTargets, epoch: int
+    ) -> tuple[np.ndarray, tuple[torch.Tensor, ...]]:
+        """Stacked frames (T, D) of an utterance and its targets."""
+        stored = isinstance(targets, StoredTargets)
+        options, stack = self.augment, self.frontend.options.stack
+        samples, speed = load_samples(cut), 1.0
+        if not stored:
+            speed = draw_speed(options, self.seed, epoch, cut.id)
+            samples = change_speed(samples, speed)
+        if self.noise is not None:
+            samples = draw_noise(samples, options, self.noise, self.seed, epoch, cut.id)
+        frames = self.frontend.frames(samples)
+        phase = draw_phase(options, stack, self.seed, epoch, cut.id)
+        if stored and targets.phases == 1 and not targets.tied:
+            phase = 0
+        stacked = stack_frames(frames, stack, phase)
+        stacked = mask(stacked, options, self.seed, epoch, cut.id, self.frontend.options.num_mel_bins)
+        if stored:
+            return stacked, targets.stacked(cut.id, len(frames), stack, phase)
+        return stacked, (targets.stacked(cut.id, len(frames), stack, phase, speed),)
+
+    def _pieces(self, stacked: np.ndarray) -> list[np.ndarray]:
+        """Training sequences (T + delay, D) of an utterance (T, D)."""
+        length = len(stacked)
+        padded = np.concatenate([stacked, np.repeat(stacked[-1:], self.delay, axis=0)]) if length else stacked
+        size = self.chunk_frames or length
+        return [padded[begin : min(begin + size, length) + self.delay] for begin in range(0, length, size or 1)]
+
+
+def _pad(pieces: list[np.ndarray], delay: int) -> tuple[torch.Tensor, torch.Tensor]:
+    lengths = torch.tensor([len(piece) - delay for piece in pieces])
+    frames = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(piece) for piece in pieces], batch_first=True)
+    return frames, lengths

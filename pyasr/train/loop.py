@@ -1,0 +1,317 @@
+"""The training loop, the only one: teacher, supervised, student and topline differ in options and data alone.
+
+Everything that is drawn is a function of the seed and the position, and the position is in the checkpoint: a
+training that is killed and continued makes the same steps, on the CPU bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from pyasr.base.artifact import digest, write_jsonl
+from pyasr.base.errors import DataError
+from pyasr.base.progress import track
+from pyasr.base.seeds import rng
+from pyasr.features.network import NetworkFrontend
+from pyasr.features.noise import NoisePool
+from pyasr.nn.losses import hard_cross_entropy, stored_cross_entropy
+from pyasr.nn.model import AcousticModel
+from pyasr.train.checkpoint import load_checkpoint, save_checkpoint
+from pyasr.train.data import Batch, BatchMaker, Source
+from pyasr.train.options import PhaseOptions, TrainOptions
+from pyasr.train.plan import BatchPlan, batches_of_pass, sub_epoch
+from pyasr.train.rate import PlateauRate
+
+Row = dict[str, Any]
+DEV = "dev"
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """sources: "transcribed" and, for a student, "untranscribed". dev: with hard targets. noise: for augmentation."""
+
+    sources: Mapping[str, Source]
+    dev: Source
+    frontend: NetworkFrontend
+    noise: NoisePool | None = None
+
+    def key(self) -> Row:
+        """What the data are, for the key of a checkpoint."""
+        cuts = {name: [cut.id for cut in source.cuts] for name, source in {**self.sources, DEV: self.dev}.items()}
+        noise = None if self.noise is None else [str(clip.path) for clip in self.noise.clips]
+        return {"cuts": cuts, "frontend": self.frontend.to_dict(), "noise": noise}
+
+
+@dataclass
+class Position:
+    """Where a training is. sub_epoch: within the phase. batch: the next one of the sub-epoch."""
+
+    phase: int = 0
+    sub_epoch: int = 0
+    batch: int = 0
+    step: int = 0
+
+
+@dataclass
+class Sums:
+    """Of a sub-epoch: loss and frames by source, gradient norms, and seconds."""
+
+    loss: dict[str, float] = field(default_factory=dict)
+    frames: dict[str, int] = field(default_factory=dict)
+    clipped: int = 0
+    seconds: float = 0.0
+
+    def add(self, source: str, loss: float, frames: int) -> None:
+        self.loss[source] = self.loss.get(source, 0.0) + loss
+        self.frames[source] = self.frames.get(source, 0) + frames
+
+
+class Trainer:
+    """Trains `model` in place. work_dir holds checkpoint.pt, log.jsonl, tensorboard/ and nonfinite/.
+
+    say: told each row of the log, as it is written.
+    """
+
+    def __init__(
+        self,
+        model: AcousticModel,
+        data: TrainingData,
+        options: TrainOptions,
+        seed: int,
+        work_dir: str | Path,
+        what: str,
+        say: Callable[[Row], None] = lambda row: None,
+        device: str | torch.device | None = None,
+    ) -> None:
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.model, self.data, self.options, self.seed, self.what, self.say = model, data, options, seed, what, say
+        self.model.to(self.device)
+        self.work_dir = Path(work_dir)
+        self.path = self.work_dir / "checkpoint.pt"
+        # How often it is saved, and by how many processes batches are made, changes no number.
+        changes_nothing = {"checkpoint_s", "workers", "threads"}
+        self.key = digest([options.model_dump(exclude=changes_nothing), seed, what, data.key()])
+        self.optimiser = _make_optimiser(model, options)
+        self.position, self.sums, self.log = Position(), Sums(), []
+        self.rate = PlateauRate(options.optimiser)
+        self.best: list[tuple[float, dict[str, torch.Tensor]]] = []
+        self.nonfinite = 0
+
+    def run(self) -> list[Row]:
+        """Train to the end; the model is then the best (or the mean of the best) by dev loss. Returns the log."""
+        self._resume()
+        threads_before = torch.get_num_threads()
+        # More threads than cores cost more than they bring: they wait for each other, spinning.
+        torch.set_num_threads(self.options.threads or max(1, threads_before - self.options.workers))
+        try:
+            with SummaryWriter(str(self.work_dir / "tensorboard"), purge_step=self.position.step) as board:
+                while self.position.phase < len(self.options.phases):
+                    self._run_phase(self.options.phases[self.position.phase], board)
+        finally:
+            torch.set_num_threads(threads_before)
+        self.model.eval()
+        return self.log
+
+    def _run_phase(self, phase: PhaseOptions, board: SummaryWriter) -> None:
+        maker = self._maker(phase.chunk_frames)
+        while True:
+            self._run_sub_epoch(phase, maker)
+            dev_loss, dev_accuracy = self.evaluate()
+            stopped = self.rate.observe(dev_loss) and self.position.sub_epoch + 1 >= phase.min_sub_epochs
+            ended = stopped or self.position.sub_epoch + 1 >= phase.max_sub_epochs
+            self._keep_if_best(dev_loss)
+            self._log(board, dev_loss, dev_accuracy, ("dev" if stopped else "max_sub_epochs") if ended else "")
+            self.sums = Sums()
+            if ended:
+                self._take_best()
+                self.position = Position(self.position.phase + 1, step=self.position.step)
+                self.rate = PlateauRate(self.options.optimiser)
+                self.optimiser = _make_optimiser(self.model, self.options)
+            else:
+                self.position = Position(self.position.phase, self.position.sub_epoch + 1, step=self.position.step)
+            self._save()
+            if ended:
+                return
+
+    def _run_sub_epoch(self, phase: PhaseOptions, maker: BatchMaker) -> None:
+        passes = {name: partial(self._pass, name) for name in self.data.sources}
+        plans = sub_epoch(self.position.sub_epoch, phase, passes)
+        what = f"{self.what}: sub-epoch {self.position.sub_epoch + 1} of at most {phase.max_sub_epochs}"
+        loader = self._loader(maker, plans[self.position.batch :])
+        self.model.train()
+        saved = begun = time.monotonic()
+        for batch in track(loader, what, total=len(plans) - self.position.batch, unit="batch"):
+            self._step(batch)
+            self.position.batch += 1
+            now = time.monotonic()
+            self.sums.seconds += now - begun
+            begun = now
+            if now - saved > self.options.checkpoint_s:
+                self._save()
+                saved = now
+
+    def _pass(self, source: str, epoch: int) -> list[BatchPlan]:
+        return batches_of_pass(self.data.sources[source].durations_s, self.options.batch_s, self.seed, source, epoch)
+
+    def _maker(self, chunk_frames: int) -> BatchMaker:
+        delay = self.options.network.delay_frames
+        data = self.data
+        return BatchMaker(data.sources, data.frontend, self.options.augment, data.noise, self.seed, delay, chunk_frames)
+
+    def _loader(self, maker: BatchMaker, plans: list[BatchPlan]) -> torch.utils.data.DataLoader:
+        workers = min(self.options.workers, len(plans))
+        return torch.utils.data.DataLoader(maker, batch_size=None, sampler=plans, num_workers=workers)
+
+    def _step(self, batch: Batch) -> None:
+        # What dropout draws depends on the step, not on what was drawn before: resume needs no random state.
+        torch.manual_seed(int(rng(self.seed, self.what, "dropout", self.position.step).integers(2**62)))
+        options = self.options
+        transcribed = batch.source == "transcribed"
+        on_device = batch.to(self.device)
+        loss = self._loss(on_device)
+        mean = loss.mean() * (1.0 if transcribed else options.loss.untranscribed_weight)
+        self.optimiser.zero_grad(set_to_none=True)
+        mean.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), options.optimiser.clip_norm)
+        self.position.step += 1
+        if not (torch.isfinite(norm) and torch.isfinite(mean)):
+            self._skip(batch, float(mean.detach()))
+            return
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate.lr * (options.transcribed_lr_factor if transcribed else 1.0)
+        self.optimiser.step()
+        self.rate.step += 1
+        self.sums.clipped += bool(norm > options.optimiser.clip_norm)
+        self.sums.add(batch.source, float(loss.detach().sum()), batch.num_frames)
+
+    def _loss(self, batch: Batch) -> torch.Tensor:
+        """Of each frame, float32 (F,)."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.precision == "bf16"):
+            logits = batch.rows(self.model(batch.frames, batch.lengths))
+        if batch.senones is not None:
+            return hard_cross_entropy(logits, batch.senones)
+        options = self.options.loss
+        return stored_cross_entropy(logits, batch.ids, batch.logp, options.tail, options.temperature)
+
+    def _skip(self, batch: Batch, loss: float) -> None:
+        """Save a batch whose loss or gradient is not finite, and go on without it."""
+        self.nonfinite += 1
+        path = self.work_dir / "nonfinite" / f"step-{self.position.step}.pt"
+        names = ("frames", "lengths", "senones", "ids", "logp")
+        tensors = {name: getattr(batch, name) for name in names if getattr(batch, name) is not None}
+        content = {"cut_ids": list(batch.cut_ids), "source": batch.source, "loss": loss, **tensors}
+        save_checkpoint(path, self.key, content)
+        if self.nonfinite > self.options.nonfinite_limit:
+            raise DataError(
+                f"{self.what}: {self.nonfinite} batches with a loss or gradient that is not finite, the limit is"
+                f" {self.options.nonfinite_limit}; the last is in {path}: look at its utterances"
+                f" ({', '.join(batch.cut_ids[:3])}, ...), or lower the learning rate"
+            )
+
+    @torch.no_grad()
+    def evaluate(self) -> tuple[float, float]:
+        """Mean loss and accuracy in per cent of the frames of dev: phase 0, no masks, noise as drawn for pass 0."""
+        augment = self.options.augment.model_copy(
+            update={"speeds": (1.0,), "stack_phase": False, "time_masks": 0, "frequency_masks": 0}
+        )
+        data = self.data
+        delay = self.options.network.delay_frames
+        maker = BatchMaker({DEV: data.dev}, data.frontend, augment, data.noise, self.seed, delay)
+        plans = batches_of_pass(data.dev.durations_s, self.options.batch_s, self.seed, DEV, 0)
+        self.model.eval()
+        loss, correct, frames = 0.0, 0, 0
+        for batch in self._loader(maker, plans):
+            on_device = batch.to(self.device)
+            logits = batch.rows(self.model(on_device.frames, on_device.lengths)).float()
+            loss += float(hard_cross_entropy(logits, on_device.senones).sum())
+            correct += int((logits.argmax(dim=1) == on_device.senones).sum())
+            frames += batch.num_frames
+        return loss / frames, 100.0 * correct / frames
+
+    def _keep_if_best(self, dev_loss: float) -> None:
+        if math.isfinite(dev_loss) and (len(self.best) < self.options.average or dev_loss < self.best[-1][0]):
+            weights = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
+            self.best = sorted([*self.best, (dev_loss, weights)], key=lambda row: row[0])[: self.options.average]
+
+    def _take_best(self) -> None:
+        """Give the model the mean of its best sub-epochs' weights; the best alone if that is better on dev."""
+        if not self.best:
+            raise DataError(f"{self.what}: the dev loss was never finite; lower the learning rate")
+        best = self.best[0][1]
+        self.model.load_state_dict(best)
+        if len(self.best) > 1:
+            mean = {name: torch.stack([w[name] for _, w in self.best]).mean(dim=0) for name in best}
+            self.model.load_state_dict(mean)
+            loss, _ = self.evaluate()
+            if loss < self.best[0][0]:
+                self.best = [(loss, mean)]
+            else:
+                self.model.load_state_dict(best)
+
+    def _log(self, board: SummaryWriter, dev_loss: float, dev_accuracy: float, ended: str) -> None:
+        position, sums = self.position, self.sums
+        frames = sum(sums.frames.values())
+        row = {
+            "phase": position.phase,
+            "sub_epoch": position.sub_epoch,
+            "step": position.step,
+            "lr": self.rate.lr,
+            **{f"loss_{source}": loss / sums.frames[source] for source, loss in sorted(sums.loss.items())},
+            **{f"frames_{source}": count for source, count in sorted(sums.frames.items())},
+            "dev_loss": dev_loss,
+            "dev_accuracy": dev_accuracy,
+            "best": self.best[0][0] == dev_loss if self.best else False,
+            "clipped": sums.clipped,
+            "nonfinite": self.nonfinite,
+            "seconds": sums.seconds,
+            "frames_per_s": frames / max(sums.seconds, 1e-9),
+            "ended": ended,
+        }
+        self.log.append(row)
+        for name, value in row.items():
+            if isinstance(value, (int, float)) and name not in ("phase", "sub_epoch", "step"):
+                board.add_scalar(name, value, position.step)
+        write_jsonl(self.work_dir / "log.jsonl", self.log)
+        self.say(row)
+
+    def _save(self) -> None:
+        state = {
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "position": vars(self.position),
+            "sums": vars(self.sums),
+            "rate": self.rate.state(),
+            "best": [[loss, weights] for loss, weights in self.best],
+            "nonfinite": self.nonfinite,
+            "log": self.log,
+        }
+        save_checkpoint(self.path, self.key, state)
+
+    def _resume(self) -> None:
+        state = load_checkpoint(self.path, self.key)
+        if state is None:
+            return
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.position, self.sums = Position(**state["position"]), Sums(**state["sums"])
+        self.rate = PlateauRate.from_state(self.options.optimiser, state["rate"])
+        self.best = [(loss, weights) for loss, weights in state["best"]]
+        self.nonfinite, self.log = state["nonfinite"], state["log"]
+
+
+def _make_optimiser(model: AcousticModel, options: TrainOptions) -> torch.optim.Optimizer:
+    chosen = options.optimiser
+    if chosen.kind == "sgd":
+        return torch.optim.SGD(
+            model.parameters(), lr=chosen.lr, momentum=chosen.momentum, weight_decay=chosen.weight_decay
+        )
+    return torch.optim.AdamW(model.parameters(), lr=chosen.lr, weight_decay=chosen.weight_decay)

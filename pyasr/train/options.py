@@ -1,0 +1,114 @@
+"""Options of network training: sections `train.teacher`, `train.supervised`, `train.student`, `train.topline`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pydantic
+
+from pyasr.base.config import Options
+from pyasr.features.augment import AugmentOptions
+from pyasr.nn.options import NetworkOptions, TeacherNetworkOptions
+
+
+class OptimiserOptions(Options):
+    """The optimiser and its learning rate.
+
+    The rate rises linearly over `warmup_steps`, then is multiplied by `decay` whenever the dev loss has not
+    fallen by `min_improvement` (relative) for `patience` sub-epochs; after `max_decays` of these the phase ends.
+    """
+
+    kind: Literal["adam", "sgd"] = "adam"
+    lr: float = pydantic.Field(2e-3, gt=0)
+    momentum: float = pydantic.Field(0.9, ge=0, lt=1, description="of sgd")
+    weight_decay: float = pydantic.Field(0.0, ge=0)
+    warmup_steps: int = pydantic.Field(50, ge=0)
+    decay: float = pydantic.Field(0.5, gt=0, lt=1)
+    patience: int = pydantic.Field(2, ge=1, description="sub-epochs without improvement")
+    min_improvement: float = pydantic.Field(0.002, ge=0, description="of the dev loss, relative")
+    max_decays: int = pydantic.Field(4, ge=0)
+    clip_norm: float = pydantic.Field(5.0, gt=0, description="largest norm of a gradient; more is scaled down")
+
+
+class PhaseOptions(Options):
+    """A stretch of training in sub-epochs of one make-up. A sub-epoch ends with a look at the dev loss.
+
+    transcribed, untranscribed: passes over each part in a sub-epoch; its batches are spread evenly over the
+    sub-epoch in blocks of `block_batches`. The segregated regimen is two phases with one source each.
+    """
+
+    transcribed: float = pydantic.Field(1.0, ge=0)
+    untranscribed: float = pydantic.Field(0.0, ge=0)
+    block_batches: int = pydantic.Field(1, ge=1)
+    chunk_frames: int = pydantic.Field(0, ge=0, description="30 ms frames of a training sequence; 0: utterances")
+    min_sub_epochs: int = pydantic.Field(1, ge=0)
+    max_sub_epochs: int = pydantic.Field(60, ge=1)
+
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> PhaseOptions:
+        if self.transcribed == self.untranscribed == 0:
+            raise ValueError("a phase needs some of transcribed or untranscribed")
+        return self
+
+
+class LossOptions(Options):
+    """How the student learns from stored posteriors, see `pyasr.nn.losses.stored_cross_entropy`."""
+
+    tail: Literal["class", "renormalise"] = "class"
+    temperature: float = pydantic.Field(1.0, gt=0)
+    untranscribed_weight: float = pydantic.Field(1.0, gt=0)
+
+
+class TrainOptions(Options):
+    """One network's training."""
+
+    network: NetworkOptions = NetworkOptions()
+    optimiser: OptimiserOptions = OptimiserOptions()
+    phases: tuple[PhaseOptions, ...] = pydantic.Field((PhaseOptions(),), min_length=1)
+    augment: AugmentOptions = AugmentOptions()
+    loss: LossOptions = LossOptions()
+    transcribed_lr_factor: float = pydantic.Field(
+        1.0, gt=0, description="multiplies the learning rate on transcribed batches"
+    )
+    batch_s: float = pydantic.Field(40.0, gt=0, description="speech of a batch, seconds, padding included")
+    precision: Literal["fp32", "bf16"] = pydantic.Field("fp32", description="bf16: autocast of matrix products")
+    average: int = pydantic.Field(1, ge=1, description="the model is the mean of so many best sub-epochs")
+    nonfinite_limit: int = pydantic.Field(10, ge=0, description="batches with a loss that is not finite are skipped")
+    checkpoint_s: float = pydantic.Field(60.0, gt=0, description="seconds between checkpoints within a sub-epoch")
+    threads: int = pydantic.Field(0, ge=0, description="of matrix products; 0: the cores that `workers` leave")
+    workers: int = pydantic.Field(1, ge=0, description="processes that make batches; changes no result")
+
+
+class TeacherOptions(TrainOptions):
+    """The teacher's training."""
+
+    network: TeacherNetworkOptions = TeacherNetworkOptions()
+
+
+class StudentOptions(Options):
+    """What sets the student apart from `supervised`; all else it shares, so that the two can be compared."""
+
+    phases: tuple[PhaseOptions, ...] = pydantic.Field((PhaseOptions(untranscribed=1.0),), min_length=1)
+    loss: LossOptions = LossOptions()
+    transcribed_lr_factor: float = pydantic.Field(
+        1.0, gt=0, description="multiplies the learning rate on transcribed batches"
+    )
+
+
+class TrainSections(Options):
+    """Section `train` of a recipe. The topline is trained as `supervised` says."""
+
+    teacher: TeacherOptions = TeacherOptions()
+    supervised: TrainOptions = TrainOptions()
+    student: StudentOptions = StudentOptions()
+
+    def of_student(self) -> TrainOptions:
+        """All options of the student."""
+        student = self.student
+        return self.supervised.model_copy(
+            update={
+                "phases": student.phases,
+                "loss": student.loss,
+                "transcribed_lr_factor": student.transcribed_lr_factor,
+            }
+        )

@@ -1,0 +1,80 @@
+"""What a network learns to say: senones of alignments, or the stored posteriors of a teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from pyasr.base.errors import DataError
+from pyasr.ops import unpack_topk
+from pyasr.targets import PosteriorStore
+
+
+@dataclass(frozen=True)
+class HardTargets:
+    """senones: cut_id -> int32 (T10,), the senone of each 10 ms frame."""
+
+    senones: Mapping[str, np.ndarray]
+
+    def __contains__(self, cut_id: str) -> bool:
+        return cut_id in self.senones
+
+    def stacked(self, cut_id: str, num_frames: int, stack: int, phase: int, speed: float) -> torch.Tensor:
+        """int64 (T,): of each stack of frames that of its middle.
+
+        num_frames: 10 ms frames of the cut as it is heard, at `speed` times its own. DataError when the
+        alignment has another length.
+        """
+        senones = self.senones[cut_id]
+        if speed == 1.0 and len(senones) != num_frames:
+            raise DataError(
+                f"{cut_id}: {num_frames} frames of audio, {len(senones)} in its alignment; align again (stage senones)"
+            )
+        centres = np.arange(phase, num_frames - stack + 1, stack) + stack // 2
+        if speed != 1.0:
+            centres = np.minimum(np.round((centres + 0.5) * speed - 0.5).astype(np.int64), len(senones) - 1)
+        return torch.from_numpy(senones[centres].astype(np.int64))
+
+
+@dataclass(frozen=True)
+class StoredTargets:
+    """Of a store whose metadata says how many `phases` it has: 1 (phase 0 alone), or as many as frames are stacked.
+
+    tied: with one phase, frames of the others learn from those of phase 0 that begin up to 20 ms before.
+    """
+
+    store: PosteriorStore
+    tied: bool = False
+
+    @property
+    def phases(self) -> int:
+        return int(self.store.metadata["phases"])
+
+    def __contains__(self, cut_id: str) -> bool:
+        return cut_id in self.store
+
+    def stacked(self, cut_id: str, num_frames: int, stack: int, phase: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """ids int64 (T, k) and log-probabilities float32 (T, k) of the stacks of frames at a phase.
+
+        DataError when the store has another number of rows than the cut has stacks.
+        """
+        rows = self.store.packed(cut_id)
+        expected = num_stacks(num_frames, stack, self.phases)
+        if len(rows) != expected:
+            raise DataError(
+                f"{cut_id}: {len(rows)} rows of stored posteriors, {expected} expected; label again (stage label)"
+            )
+        if self.phases > 1:
+            rows = rows[phase :: self.phases]
+        elif phase:
+            rows = rows[: max(0, num_frames - phase) // stack]
+        ids, logp = unpack_topk(rows, self.store.k, self.store.num_senones)
+        return ids.long(), logp
+
+
+def num_stacks(num_frames: int, stack: int, phases: int) -> int:
+    """Stacks of frames that begin every `stack` (phases = 1) or every one (phases = stack) of 10 ms frames."""
+    return num_frames // stack if phases == 1 else max(0, num_frames - stack + 1)
