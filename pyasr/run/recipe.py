@@ -12,13 +12,15 @@ from typing import Any
 import pydantic
 
 import pyasr
-from pyasr.align.options import GmmOptions
+from pyasr.align.options import GmmOptions, SenoneOptions
 from pyasr.base.config import Options, line_of, parse_value, read_toml, validate
 from pyasr.base.errors import ConfigError
 from pyasr.corpora.options import CorpusOptions, DemoOptions, ValidationOptions
-from pyasr.decode.options import DecodeOptions
+from pyasr.decode.options import DecodeOptions, NetworkDecodeOptions
 from pyasr.features.options import FeatureOptions
 from pyasr.lang.options import LangOptions
+from pyasr.targets.options import TargetOptions
+from pyasr.train.options import TrainSections
 
 
 class TestOptions(Options):
@@ -40,7 +42,11 @@ class Recipe(Options):
     lang: LangOptions = LangOptions()
     features: FeatureOptions = FeatureOptions()
     gmm: GmmOptions = GmmOptions()
+    senones: SenoneOptions = SenoneOptions()
+    train: TrainSections = TrainSections()
+    targets: TargetOptions = TargetOptions()
     decode: DecodeOptions = DecodeOptions()
+    decode_network: NetworkDecodeOptions = NetworkDecodeOptions()
     test: TestOptions = TestOptions()
 
 

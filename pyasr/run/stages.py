@@ -5,7 +5,8 @@ from __future__ import annotations
 from pyasr.base.errors import ConfigError
 from pyasr.run.stage import Stage
 
-SYSTEMS = ("mono", "tri", "tri_sat")
+NETWORKS = ("teacher", "supervised", "student", "topline")
+SYSTEMS = ("mono", "tri", "tri_sat", *NETWORKS)
 """The systems that are decoded and scored."""
 
 
@@ -17,6 +18,30 @@ def _decode_stage(system: str, trained_by: str, *options: str) -> Stage:
         reads=("validate", "lang", "features", "conditions", trained_by),
         writes=(f"decode/{system}/",),
         options=("decode", "gmm.align", *options),
+    )
+
+
+def _decode_network_stage(system: str) -> Stage:
+    return Stage(
+        name=f"decode_{system}",
+        what=f"{system}: scales chosen on dev, hypotheses of the test part in every condition",
+        entry=f"decode_network.{system}",
+        reads=("corpus", "validate", "lang", "senones", system),
+        writes=(f"decode/{system}/",),
+        options=("seed", "decode_network", "test"),
+        external=("noise_dir",),
+    )
+
+
+def _train_stage(system: str, what: str, *reads: str, options: tuple[str, ...]) -> Stage:
+    return Stage(
+        name=system,
+        what=what,
+        entry=f"networks.{system}",
+        reads=("corpus", "validate", "senones", *reads),
+        writes=(f"train/{system}/",),
+        options=("seed", *options),
+        external=("noise_dir",),
     )
 
 
@@ -86,6 +111,41 @@ STAGES: tuple[Stage, ...] = (
         options=("seed", "gmm.align", "gmm.sat"),
     ),
     Stage(
+        name="senones",
+        what="triphones clustered to senones, one state at 30 ms; targets, decoding graph, front end of networks",
+        entry="senones.grow",
+        reads=("corpus", "lang", "validate", "features", "sat"),
+        writes=("senones/",),
+        options=("senones", "gmm.align", "gmm.sat.fmllr", "features.lfbe", "decode_network.transition_scale"),
+    ),
+    _train_stage("teacher", "a bidirectional LSTM on the transcribed part", options=("train.teacher",)),
+    Stage(
+        name="label",
+        what="the teacher's best posteriors of every frame of the untranscribed part",
+        entry="networks.label",
+        reads=("validate", "teacher"),
+        writes=("targets/",),
+        options=("targets",),
+    ),
+    _train_stage(
+        "supervised", "the student's topology on the transcribed part alone", options=("train.supervised",)
+    ),
+    _train_stage(
+        "student",
+        "a forward-only LSTM on both parts, interleaved",
+        "label",
+        options=("train.supervised", "train.student", "targets.stacking"),
+    ),
+    _train_stage(
+        "topline",
+        "the student's topology, had every transcript been there",
+        "lang",
+        "features",
+        "sat",
+        "supervised",
+        options=("train.supervised", "features", "gmm.align", "gmm.sat.fmllr"),
+    ),
+    Stage(
         name="conditions",
         what="MFCC of the test part, clean and in noise at every ratio",
         entry="features.extract_conditions",
@@ -97,6 +157,7 @@ STAGES: tuple[Stage, ...] = (
     _decode_stage("mono", "mono"),
     _decode_stage("tri", "tri"),
     _decode_stage("tri_sat", "sat", "gmm.sat.fmllr"),
+    *(_decode_network_stage(system) for system in NETWORKS),
     Stage(
         name="score",
         what="word error rates with intervals, per system, condition and speaker; results.json",
@@ -109,7 +170,7 @@ STAGES: tuple[Stage, ...] = (
         name="report",
         what="one HTML page",
         entry="report.write",
-        reads=("corpus", "lang", "validate", "features", "mono", "tri", "lda", "sat", "score"),
+        reads=("corpus", "lang", "validate", "features", "mono", "tri", "lda", "sat", *NETWORKS, "score"),
         writes=("report.html",),
     ),
 )

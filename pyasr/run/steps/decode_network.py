@@ -1,0 +1,82 @@
+"""Stages of `pyasr.decode` for networks: each makes a recogniser and decodes the test part with it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from pyasr.align.senones import Senones
+from pyasr.base.artifact import atomic_dir, atomic_path, read_json, write_json
+from pyasr.corpora import read_cuts
+from pyasr.decode.gmm_decode import speakers_of
+from pyasr.decode.network_decode import NetworkRecogniser, check_senones
+from pyasr.lang.words import WordTable
+from pyasr.nn.network import Network
+from pyasr.run.stage import Context, Digest
+from pyasr.run.steps.features import test_conditions
+from pyasr.run.steps.networks import ABSENT
+
+
+def teacher(context: Context) -> Digest:
+    """decode/teacher/"""
+    return _decode(context, "teacher")
+
+
+def supervised(context: Context) -> Digest:
+    """decode/supervised/"""
+    return _decode(context, "supervised")
+
+
+def student(context: Context) -> Digest:
+    """decode/student/"""
+    return _decode(context, "student")
+
+
+def topline(context: Context) -> Digest:
+    """decode/topline/"""
+    return _decode(context, "topline")
+
+
+def _decode(context: Context, system: str) -> Digest:
+    absent = context.exp / "train" / system / ABSENT
+    if absent.exists():
+        reason = read_json(absent)["reason"]
+        write_json(context.exp / "decode" / system / ABSENT, {"reason": reason})
+        return {"notes": [f"nothing to do: {reason}"]}
+    recogniser, data = _make_recogniser(context, system), context.exp / "data"
+    dev = read_cuts(data / "dev.jsonl.gz")
+    references = {cut.id: (cut.supervisions[0].speaker, cut.supervisions[0].text) for cut in dev}
+    tuning = recogniser.tune(data / "dev.jsonl.gz", references, context.executor)
+    cut_ids = list(speakers_of(read_cuts(data / "test.jsonl.gz")))
+    failed = {}
+    for condition, noise in test_conditions(context).items():
+        source = recogniser.source(data / "test.jsonl.gz", noise)
+        rows = recogniser.decode(source, cut_ids, tuning.chosen, condition, context.executor)
+        failed[condition] = sum("failed" in row for row in rows)
+    return {
+        "utterances": len(cut_ids),
+        "lm_weight": tuning.chosen.lm_weight,
+        "word_penalty": tuning.chosen.word_penalty,
+        "dev_WER": round(tuning.dev_wer, 2),
+        "notes": ["the LM weight is at the edge of decode_network.lm_weights"] if tuning.at_edge else [],
+        "not_decoded": {condition: count for condition, count in failed.items() if count},
+    }
+
+
+def _make_recogniser(context: Context, system: str) -> NetworkRecogniser:
+    """The folder decode/SYSTEM with all that decoding needs."""
+    folder, senones = context.exp / "decode" / system, context.exp / "senones"
+    trained = context.exp / "train" / system / "network"
+    check_senones(Network.load(trained), Senones.load(senones / "set"), trained)
+    for source, name in ((trained, "network"), (senones / "set", "senones")):
+        with atomic_dir(folder / name) as temporary:
+            shutil.copytree(source, temporary, dirs_exist_ok=True)
+    files = (senones / "HCLG.fst", context.exp / "lang" / "words.txt", context.exp / "lang" / "lexicon.txt")
+    for file in files:
+        _copy(file, folder / file.name)
+    return NetworkRecogniser(folder, context.recipe.decode_network, WordTable.load(folder / "words.txt"))
+
+
+def _copy(source: Path, destination: Path) -> None:
+    with atomic_path(destination) as temporary:
+        shutil.copyfile(source, temporary)
