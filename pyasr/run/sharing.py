@@ -21,6 +21,7 @@ from pathlib import Path
 
 from pyasr.base.artifact import atomic_dir, atomic_path
 from pyasr.base.errors import DataError
+from pyasr.run.console import say
 from pyasr.run.sidecar import Sidecar, begin_stage, read_sidecar
 from pyasr.run.stage import Stage
 
@@ -37,8 +38,11 @@ def share_stage(
     """
     for other in others:
         found = read_sidecar(other, stage.name)
-        if found is None or found.fingerprint != fingerprint or not _can_move(stage, other):
+        if found is None or found.fingerprint != fingerprint or stage.missing_outputs(other):
             continue
+        if bound := _bound_to(stage, other):
+            say(f"  not shared from {other.name}: {bound} refers to its folder")
+            return None  # so it will be in every other folder
         begin_stage(exp, stage, fingerprint, inputs, fresh=True, shared_from=other.name)
         if not _link_outputs(stage, other, exp):
             continue
@@ -52,21 +56,23 @@ def share_stage(
     return None
 
 
-def _can_move(stage: Stage, exp: Path) -> bool:
-    """Whether the outputs are all there and none of them refers to the folder that they lie in."""
-    if stage.missing_outputs(exp):
-        return False
-    try:
-        return not any(path.is_symlink() or mentions(path, exp) for path in _files(stage, exp))
-    except (OSError, EOFError):
-        return False  # it is being removed, or a file is damaged
+def _bound_to(stage: Stage, exp: Path) -> str | None:
+    """The first output that refers to the folder that it lies in, or that cannot be read."""
+    for path in _files(stage, exp):
+        try:
+            bound = path.is_symlink() or mentions(path, exp)
+        except (OSError, EOFError):
+            bound = True  # it is being removed, or damaged
+        if bound:
+            return str(path.relative_to(exp))
+    return None
 
 
 def _files(stage: Stage, exp: Path) -> Iterator[Path]:
     for name in stage.writes:
         path = exp / name
         if path.is_dir():
-            yield from (item for item in path.rglob("*") if item.is_symlink() or item.is_file())
+            yield from (item for item in sorted(path.rglob("*")) if item.is_symlink() or item.is_file())
         else:
             yield path
 

@@ -64,10 +64,11 @@ def begin_stage(
     outputs are about to be linked; a run that computes never resumes from those, since to write into a linked file
     would be to write into that folder, too.
     """
+    was_complete = _path(exp, stage.name).exists()  # others may have linked what it wrote
     _path(exp, stage.name).unlink(missing_ok=True)
     begun = {"fingerprint": fingerprint, "inputs": inputs, **({"shared_from": shared_from} if shared_from else {})}
     started = _started_path(exp, stage.name)
-    if not fresh and started.exists():
+    if not fresh and not was_complete and started.exists():
         try:
             if read_json(started) == begun:
                 return

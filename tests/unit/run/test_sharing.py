@@ -87,10 +87,11 @@ def test_a_stage_of_the_same_fingerprint_is_linked_and_nothing_else(go, calls, c
     assert len(calls) == 5  # it is up to date, though linked
 
 
-def test_an_output_that_mentions_its_folder_is_computed(go, calls):
+def test_an_output_that_mentions_its_folder_is_computed(go, calls, capsys):
     go("a")
     b = go("b", ["a"])
     assert calls[3:] == ["b audio"]
+    assert "not shared from a: audio/cuts.jsonl.gz refers to its folder" in capsys.readouterr().out
     with gzip.open(b / "audio" / "cuts.jsonl.gz", "rt") as stream:
         assert f"{b}/audio/a.flac" in stream.read()
 
@@ -152,6 +153,21 @@ def test_a_stage_that_was_killed_while_linking_is_not_resumed_from_links(go, cal
     assert "b model" in calls
     assert not os.path.samefile(a / "model.txt", b / "model.txt")
     assert not (b / "stages" / "model.started.json").exists()
+
+
+def test_what_others_may_have_linked_is_never_resumed_in_place(go, calls, tmp_path):
+    """Killed between its last two steps, a stage is complete and yet marked as begun."""
+    a = go("a")
+    sidecar = read_sidecar(a, "model")
+    begun = {"fingerprint": sidecar.fingerprint, "inputs": sidecar.inputs}
+    write_json(a / "stages" / "model.started.json", begun)
+    b = go("b", ["a"])
+    (a / "model" / "inner" / "means").unlink()
+    (a / "model.txt").unlink()
+    write_text(a / "model" / "checkpoint", "of the finished run")
+    go("a")
+    assert calls[-2:] == ["a model", "a words"] and not (a / "model" / "checkpoint").exists()
+    assert (b / "model.txt").read_text() == "a model"
 
 
 def test_half_a_computed_stage_gives_way_to_a_whole_one(go, calls, tmp_path):
