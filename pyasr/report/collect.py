@@ -15,13 +15,15 @@ Row = dict[str, Any]
 class Run:
     """results: EXP/results.json, {} before there is one. scores: {system: {condition: rows of the score file}}.
 
-    curves: {system: rows of EXP/gmm/SYSTEM/log.jsonl}. stages: the sidecars, in the order in which they ran.
+    curves: {system: rows of EXP/gmm/SYSTEM/log.jsonl}; networks: the same of EXP/train/SYSTEM.
+    stages: the sidecars, in the order in which they ran.
     options: {"gmm.tri.num_leaves": 500, ...}. skips: {where: rows with id and reason}.
     """
 
     results: Row = field(default_factory=dict)
     scores: dict[str, dict[str, list[Row]]] = field(default_factory=dict)
     curves: dict[str, list[Row]] = field(default_factory=dict)
+    networks: dict[str, list[Row]] = field(default_factory=dict)
     stages: list[Row] = field(default_factory=list)
     options: Row = field(default_factory=dict)
     skips: dict[str, list[Row]] = field(default_factory=dict)
@@ -47,7 +49,8 @@ def collect(exp: Path) -> Run:
     return Run(
         results=results,
         scores=scores,
-        curves=_curves(exp),
+        curves=_curves(exp / "gmm", ["mono", "tri", "lda", "sat"]),
+        networks=_curves(exp / "train", ["teacher", "supervised", "student", "topline"]),
         stages=stages,
         options=_options(stages),
         skips=_skips(exp, scores),
@@ -66,10 +69,9 @@ def _scores(exp: Path, results: Row) -> dict[str, dict[str, list[Row]]]:
     }
 
 
-def _curves(exp: Path) -> dict[str, list[Row]]:
+def _curves(folder: Path, order: list[str]) -> dict[str, list[Row]]:
     """In the order in which the systems are trained."""
-    paths = sorted((exp / "gmm").glob("*/log.jsonl"), key=lambda path: path.stat().st_mtime)
-    order = ["mono", "tri", "lda", "sat"]
+    paths = sorted(folder.glob("*/log.jsonl"), key=lambda path: path.stat().st_mtime)
     paths.sort(key=lambda path: order.index(path.parent.name) if path.parent.name in order else len(order))
     return {path.parent.name: read_jsonl(path) for path in paths}
 

@@ -91,6 +91,40 @@ def _gaussians(axes: Axes, iterations: Sequence[int], counts: Sequence[int]) -> 
     twin.grid(visible=False)
 
 
+def network_curves(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """Losses over the sub-epochs of each network, with the frames of each source below: the schedule as it was.
+
+    A dotted line is where the learning rate fell, a full one where a phase ended.
+    """
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(5.4, 2.7 * len(curves)), layout="constrained")
+        grid = figure.add_gridspec(2 * len(curves), 1, height_ratios=[3, 1] * len(curves))
+        for index, (system, rows) in enumerate(curves.items()):
+            losses = figure.add_subplot(grid[2 * index])
+            frames = figure.add_subplot(grid[2 * index + 1], sharex=losses)
+            losses.set_title(system, loc="left", fontweight="bold", fontsize=9)
+            sub_epochs, below = np.arange(1, len(rows) + 1), np.zeros(len(rows))
+            for name, colour in (("transcribed", "#2563eb"), ("untranscribed", "#10b981")):
+                if not any(f"loss_{name}" in row for row in rows):
+                    continue
+                losses.plot(sub_epochs, [row.get(f"loss_{name}", np.nan) for row in rows], color=colour, label=name)
+                counts = np.array([row.get(f"frames_{name}", 0) for row in rows]) / 1000
+                frames.bar(sub_epochs, counts, bottom=below, color=colour, width=0.9)
+                below = below + counts
+            losses.plot(sub_epochs, [row["dev_loss"] for row in rows], color="#f59e0b", label="dev")
+            for at, (row, after) in enumerate(zip(rows, rows[1:]), 1):
+                if row["ended"] or after["lr"] < row["lr"]:
+                    style = "-" if row["ended"] else ":"
+                    losses.axvline(at + 0.5, color=_MUTED, linewidth=0.8, linestyle=style)
+            losses.set_ylabel("nats a frame")
+            losses.tick_params(labelbottom=False)
+            losses.legend(frameon=False, ncols=3, fontsize=8, handlelength=1)
+            frames.set_ylabel("1,000\nframes", fontsize=7)
+            frames.xaxis.get_major_locator().set_params(integer=True)
+        frames.set_xlabel("sub-epoch")
+        return _svg(figure)
+
+
 def alignment(
     frames: np.ndarray,
     words: Sequence[tuple[str, float, float]],

@@ -17,6 +17,7 @@ from pyasr.report.words import confusions, speaker_rates, worst
 
 _ERRORS_SHOWN = 6
 _SKIPS_SHOWN = 200
+_ENDS = {"dev": "dev stopped improving", "max_sub_epochs": "the limit of sub-epochs was reached"}
 
 
 def write_report(exp: Path, out: Path) -> None:
@@ -45,6 +46,8 @@ def render(run: Run, examples: list[Example]) -> str:
         alignments=[_alignment(example) for example in examples],
         curves=figures.training_curves(run.curves) if run.curves else None,
         curve_rows=_curve_rows(run),
+        network_figure=figures.network_curves(run.networks) if run.networks else None,
+        network_rows=_network_rows(run),
         stages=_stages(run),
         skips=_skips(run),
         toml=format.toml(run.options),
@@ -117,6 +120,18 @@ def _curve_rows(run: Run) -> list[dict[str, Any]]:
         if not rows or any("iteration" not in row or "loglike_per_frame" not in row for row in rows):
             raise DataError(f"the training log of {system} has no iterations; delete it and train again")
     return [{"system": system, "first": rows[0], "last": rows[-1]} for system, rows in run.curves.items()]
+
+
+def _network_rows(run: Run) -> list[dict[str, Any]]:
+    """Each network's best sub-epoch, and why its training ended."""
+    found = []
+    for system, rows in run.networks.items():
+        if not rows or any(not {"dev_loss", "lr", "ended"} <= row.keys() for row in rows):
+            raise DataError(f"the training log of {system} has no sub-epochs; delete it and train again")
+        best = min(range(len(rows)), key=lambda number: rows[number]["dev_loss"])
+        ends = [_ENDS.get(row["ended"], row["ended"]) for row in rows if row["ended"]]
+        found.append({"system": system, "sub_epochs": len(rows), "best_at": best + 1, **rows[best], "ends": ends})
+    return found
 
 
 def _stages(run: Run) -> list[dict[str, Any]]:

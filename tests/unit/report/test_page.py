@@ -195,3 +195,28 @@ def test_in_chromium(exp: Path, tmp_path: Path, width: int) -> None:
 
     pixels = matplotlib.image.imread(shot)
     assert pixels.shape[1] == width and pixels[..., :3].std() > 0.05
+
+
+def _network_log(exp: Path, **last: object) -> None:
+    rows = [
+        {
+            **{"lr": 1e-3 * 0.5 ** (n // 3), "dev_loss": 2.0 / (n + 1), "dev_accuracy": 50.0 + n, "ended": ""},
+            **{"loss_transcribed": 2.0 / (n + 1), "frames_transcribed": 900},
+            **{"loss_untranscribed": 1.0, "frames_untranscribed": 1900},
+        }
+        for n in range(6)
+    ]
+    rows[-1] |= {"ended": "dev", **last}
+    write_jsonl(exp / "train" / "student" / "log.jsonl", rows)
+
+
+def test_networks_are_drawn_with_why_they_ended(exp: Path) -> None:
+    before = parse(render(collect(exp), []))
+    _network_log(exp, dev_loss=9.0)
+    page = parse(render(collect(exp), []))
+    assert len(page.links) == len(before.links) + 1 and "Networks" not in before.text
+    for text in ("student", "0.4000", "54.00 %", "dev stopped improving"):
+        assert text in page.text
+    write_jsonl(exp / "train" / "student" / "log.jsonl", [{"dev_loss": 1.0}])
+    with pytest.raises(DataError, match="the training log of student has no sub-epochs"):
+        render(collect(exp), [])
