@@ -1,0 +1,27 @@
+import pytest
+
+from pyasr.train.options import PhaseOptions, TrainSections
+
+
+def test_the_student_shares_all_that_is_not_its_own():
+    sections = TrainSections(
+        supervised={"network": {"units": 7}, "optimiser": {"lr": 0.5}, "batch_s": 9.0},
+        student={"phases": [{"untranscribed": 3.0}], "transcribed_lr_factor": 2.0, "loss": {"tail": "renormalise"}},
+    )
+    student, supervised = sections.of_student(), sections.supervised
+    assert student.phases == (PhaseOptions(untranscribed=3.0),) and supervised.phases == (PhaseOptions(),)
+    assert student.transcribed_lr_factor == 2.0 and student.loss.tail == "renormalise"
+    same = set(type(student).model_fields) - {"phases", "transcribed_lr_factor", "loss"}
+    assert all(getattr(student, name) == getattr(supervised, name) for name in same)
+
+
+def test_sections_keep_their_presets_when_a_key_is_changed():
+    sections = TrainSections(teacher={"network": {"dropout": 0.3}}, supervised={"batch_s": 5.0})
+    assert sections.teacher.network.bidirectional and sections.teacher.network.dropout == 0.3
+    assert not sections.supervised.network.bidirectional and sections.supervised.network.delay_frames == 3
+
+
+def test_other_speeds_are_not_for_what_is_compared_with_the_student():
+    assert TrainSections(teacher={"augment": {"speeds": [0.9, 1.1]}})
+    with pytest.raises(ValueError, match=r"supervised.augment.speeds \[0.9, 1.1\]: posteriors are stored"):
+        TrainSections(supervised={"augment": {"speeds": [0.9, 1.1]}})
