@@ -8,11 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
+from pyasr.base.artifact import read_jsonl
 from pyasr.run.memory import process_tree
+from pyasr.targets import PosteriorStore
 
 pytestmark = [
     pytest.mark.skipif(
@@ -38,12 +41,22 @@ def run(folder, kill="nobody:never:0"):
     return subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
 
 
+TIMED = ("stages/*", ".lock", "results.json", "report.html", "train/*/tensorboard/*", "train/*/log.jsonl")
+
+
 def content(exp):
-    """Every file of a run but those that hold times."""
-    files = {str(path.relative_to(exp)): path.read_bytes() for path in sorted(exp.rglob("*")) if path.is_file()}
-    timed = [name for name in files if name.startswith("stages/") or name in (".lock", "results.json", "report.html")]
-    for name in timed:
-        del files[name]
+    """Every file of a run but those that hold times; of the posterior store what is in it, as its shards depend on who
+    was first; of training logs all that is no time."""
+    paths = {str(path.relative_to(exp)): path for path in sorted(exp.rglob("*")) if path.is_file()}
+    left_out = (*TIMED, "targets/store/*")
+    files = {
+        name: path.read_bytes() for name, path in paths.items() if not any(fnmatch(name, wild) for wild in left_out)
+    }
+    store = PosteriorStore.open(exp / "targets" / "store")
+    files |= {f"posteriors of {cut_id}": store.packed(cut_id).numpy().tobytes() for cut_id in sorted(store)}
+    for path in exp.glob("train/*/log.jsonl"):
+        rows = [{k: v for k, v in row.items() if k not in ("seconds", "frames_per_s")} for row in read_jsonl(path)]
+        files[str(path)[len(str(exp)) :]] = rows
     return files
 
 
@@ -52,8 +65,8 @@ def figures(exp):
     results = json.loads((exp / "results.json").read_text())
     del results["wall_s"]
     for stage in results["stages"].values():
-        for cost in ("seconds", "peak_memory_mb"):
-            del stage[cost]
+        for cost in ("seconds", "peak_memory_mb", "disk_mb", "frames_per_s"):
+            stage.pop(cost, None)
     return results
 
 

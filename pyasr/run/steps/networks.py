@@ -58,15 +58,13 @@ def label(context: Context) -> Digest:
     store_folder = folder / "store"
     store = _open_or_create(store_folder, network.model.num_senones, options.k, metadata)
     made = label_cuts(cuts, network_folder, store_folder, phases, options.skip_limit, context.executor)
-    write_jsonl(folder / "skipped.jsonl", made.skips.rows)
+    write_jsonl(folder / "skipped.jsonl", made.rows)
     store = PosteriorStore.open(store_folder)
-    size = sum(path.stat().st_size for path in store_folder.rglob("*") if path.is_file())
     return {
         "utterances": len(store),
-        "rows": made.rows,
-        "bytes_per_row": round(size / max(made.rows, 1), 1),
-        "mean_largest_posterior": round(made.mean_best, 4),
-        "skipped": made.skips.by_reason(),
+        "rows": sum(store.num_rows(cut_id) for cut_id in store),
+        "bytes_per_row": store.row_bytes,
+        "skipped": made.by_reason(),
     }
 
 
