@@ -121,16 +121,7 @@ def run_jobs(
     `fn` must be importable (a module-level function or a `functools.partial` of one). The first error
     cancels what has not begun and is raised here; a worker that died becomes a PyasrError.
     """
-    futures = [executor.submit(fn, job) for job in jobs]
-    try:
-        for _ in track(concurrent.futures.as_completed(futures), what, total=len(futures), unit=unit):
-            pass
-        return [future.result() for future in futures]
-    except BrokenProcessPool as error:
-        raise _worker_died(what) from error
-    finally:
-        for future in futures:
-            future.cancel()
+    return list(iterate_jobs(executor, fn, list(jobs), what, unit))
 
 
 def iterate_jobs(
@@ -151,14 +142,10 @@ def iterate_jobs(
             futures.extend(executor.submit(fn, job) for job in itertools.islice(waiting, _JOBS_AHEAD - len(futures)))
             yield futures.popleft().result()
     except BrokenProcessPool as error:
-        raise _worker_died(what) from error
+        raise PyasrError(
+            f"{what}: a worker process died (killed, or out of memory); run again with fewer workers"
+            " (--executor processes:1): finished stages are kept"
+        ) from error
     finally:
         for future in futures:
             future.cancel()
-
-
-def _worker_died(what: str) -> PyasrError:
-    return PyasrError(
-        f"{what}: a worker process died (killed, or out of memory); run again with fewer workers"
-        " (--executor processes:1): finished stages are kept"
-    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import kaldifst
 
 from pyasr.align.system import GmmSystem
@@ -9,6 +11,7 @@ from pyasr.base.artifact import read_json
 from pyasr.corpora import read_cuts
 from pyasr.decode.gmm_decode import decode_condition, speakers_of, tune_model
 from pyasr.decode.model_dir import Model, ModelOptions, export_model
+from pyasr.decode.tune import Tuning
 from pyasr.lang.grammar import make_l_fst, tie_costs
 from pyasr.lang.hclg import build_hclg
 from pyasr.lang.lexicon import Lexicon
@@ -44,12 +47,17 @@ def _decode(context: Context, name: str, trained: str, adapted: bool) -> Digest:
     for condition in conditions:
         rows = decode_condition(model, context.exp / "conditions" / condition, speakers, condition, context.executor)
         failed[condition] = sum("failed" in row for row in rows)
+    return describe(tuning, len(speakers), failed, "decode")
+
+
+def describe(tuning: Tuning, utterances: int, failed: Mapping[str, int], section: str) -> Digest:
+    """The digest of decoding. failed: condition -> utterances without a hypothesis. section: of the options."""
     return {
-        "utterances": len(speakers),
+        "utterances": utterances,
         "lm_weight": tuning.chosen.lm_weight,
         "word_penalty": tuning.chosen.word_penalty,
         "dev_WER": round(tuning.dev_wer, 2),
-        "notes": ["the LM weight is at the edge of decode.lm_weights"] if tuning.at_edge else [],
+        "notes": [f"the LM weight is at the edge of {section}.lm_weights"] if tuning.at_edge else [],
         "not_decoded": {condition: count for condition, count in failed.items() if count},
     }
 

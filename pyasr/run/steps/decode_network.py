@@ -13,6 +13,7 @@ from pyasr.decode.network_decode import NetworkRecogniser, check_senones
 from pyasr.lang.words import WordTable
 from pyasr.nn.network import Network
 from pyasr.run.stage import Context, Digest
+from pyasr.run.steps.decode import describe
 from pyasr.run.steps.features import test_conditions
 from pyasr.run.steps.networks import ABSENT
 
@@ -53,14 +54,7 @@ def _decode(context: Context, system: str) -> Digest:
         source = recogniser.source(data / "test.jsonl.gz", noise)
         rows = recogniser.decode(source, cut_ids, tuning.chosen, condition, context.executor)
         failed[condition] = sum("failed" in row for row in rows)
-    return {
-        "utterances": len(cut_ids),
-        "lm_weight": tuning.chosen.lm_weight,
-        "word_penalty": tuning.chosen.word_penalty,
-        "dev_WER": round(tuning.dev_wer, 2),
-        "notes": ["the LM weight is at the edge of decode_network.lm_weights"] if tuning.at_edge else [],
-        "not_decoded": {condition: count for condition, count in failed.items() if count},
-    }
+    return describe(tuning, len(cut_ids), failed, "decode_network")
 
 
 def _make_recogniser(context: Context, system: str) -> NetworkRecogniser:
