@@ -27,6 +27,6 @@ class DecodeOptions(Options):
 class NetworkDecodeOptions(DecodeOptions):
     """Section `decode_network`: the same for networks, whose frames are three times as long."""
 
-    lm_weights: tuple[float, ...] = pydantic.Field((1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0), min_length=1)
+    lm_weights: tuple[float, ...] = pydantic.Field((0.7, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0), min_length=1)
     prior_scale: float = pydantic.Field(1.0, ge=0, description="log-likelihood = log-posterior - this * log-prior")
-    transition_scale: float = pydantic.Field(1.0, ge=0, description="of transition log-probabilities in the graph")
+    transition_scale: float = pydantic.Field(0.3, ge=0, description="of transition log-probabilities in the graph")
