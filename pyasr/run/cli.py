@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from pyasr.align.senone_drawing import draw_tree
+from pyasr.align.senones import Senones
 from pyasr.base.errors import ConfigError, PyasrError
 from pyasr.run import results, runner
 from pyasr.run.console import say, show_table
@@ -84,6 +86,17 @@ def stages() -> None:
         say(f"{number:>2}  {stage.name:<15} {stage.what}")
         say(f"{'':<20}reads  {' '.join(reads) or '-'}")
         say(f"{'':<20}writes {' '.join(stage.writes)}")
+
+
+@app.command()
+def draw(
+    exp: Annotated[Path, typer.Argument(help="Experiment folder; its stage senones has to be done.")],
+    phone: Annotated[str, typer.Argument(help="Whose tree; without its place in the word, as AH.")],
+    out: Annotated[Path, typer.Argument(help="File to write: .svg, .png, or .dot for Graphviz.")],
+) -> None:
+    """Draw the tree of a phone's senones. All senones are listed in EXP/senones/senones.txt."""
+    draw_tree(Senones.load(exp / "senones" / "set"), phone, out)
+    say(f"{out}")
 
 
 @app.command()

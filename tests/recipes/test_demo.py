@@ -86,3 +86,13 @@ def test_the_model_recognises_a_file(demo):
     assert done.returncode == 0, done.stderr
     words = cut.supervisions[0].text.split()
     assert set(words) & set(done.stdout.split())
+
+
+def test_senones_are_listed_and_drawn(demo):
+    folder, _ = demo
+    listed = (folder / "exp" / "senones" / "senones.txt").read_text().splitlines()
+    results = json.loads((folder / "exp" / "results.json").read_text())
+    assert len(listed) == 1 + results["stages"]["senones"]["senones"]
+    command = [sys.executable, "-m", "pyasr.run", "draw", "exp", "AH", "ah.svg"]
+    subprocess.run(command, cwd=folder, env=os.environ, check=True, capture_output=True)
+    assert (folder / "ah.svg").read_text().lstrip().startswith("<?xml")
