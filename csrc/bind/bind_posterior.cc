@@ -25,33 +25,26 @@ MatrixView<const T> RowsOf(const py::array_t<T>& array, const char* name) {
   return {array.data(), array.shape(0), array.shape(1), many_rows ? array.strides(0) / kSize : array.shape(1)};
 }
 
-py::array_t<uint8_t> NewPacked(int64_t rows, const TopkFormat& format) {
-  return py::array_t<uint8_t>({rows, format.row_bytes});
+template <typename T>
+py::array_t<uint8_t> Pack(const MatrixView<const T>& logits, int64_t k, int num_threads) {
+  const TopkFormat format(k, logits.cols);
+  py::array_t<uint8_t> packed({logits.rows, format.row_bytes});
+  const MatrixView<uint8_t> out{packed.mutable_data(), logits.rows, format.row_bytes, format.row_bytes};
+  {
+    py::gil_scoped_release release;
+    PackTopk(logits, format, out, num_threads);
+  }
+  return packed;
 }
 
 py::array_t<uint8_t> PackFloat(const py::array_t<float>& logits, int64_t k, int num_threads) {
-  const auto x = RowsOf(logits, "logits");
-  const TopkFormat format(k, x.cols);
-  auto packed = NewPacked(x.rows, format);
-  const MatrixView<uint8_t> out{packed.mutable_data(), x.rows, format.row_bytes, format.row_bytes};
-  {
-    py::gil_scoped_release release;
-    PackTopk(x, format, out, num_threads);
-  }
-  return packed;
+  return Pack(RowsOf(logits, "logits"), k, num_threads);
 }
 
 py::array_t<uint8_t> PackBf16(const py::array_t<uint16_t>& logits, int64_t k, int num_threads) {
   const auto bits = RowsOf(logits, "logits");
   const MatrixView<const Bf16> x{reinterpret_cast<const Bf16*>(bits.data), bits.rows, bits.cols, bits.stride};
-  const TopkFormat format(k, x.cols);
-  auto packed = NewPacked(x.rows, format);
-  const MatrixView<uint8_t> out{packed.mutable_data(), x.rows, format.row_bytes, format.row_bytes};
-  {
-    py::gil_scoped_release release;
-    PackTopk(x, format, out, num_threads);
-  }
-  return packed;
+  return Pack(x, k, num_threads);
 }
 
 py::tuple Unpack(const py::array_t<uint8_t>& packed, int64_t k, int64_t num_senones, int num_threads) {

@@ -100,6 +100,17 @@ def atomic_dir(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def copy_whole(source: str | Path, target: str | Path) -> None:
+    """Copy a file or a folder, atomically."""
+    source = Path(source)
+    if source.is_dir():
+        with atomic_dir(target) as temporary:
+            shutil.copytree(source, temporary, dirs_exist_ok=True)
+    else:
+        with atomic_path(target) as temporary:
+            shutil.copyfile(source, temporary)
+
+
 def remove_leftovers(folder: str | Path) -> int:
     """Remove what killed writers left below `folder`; return how many files or folders went."""
     leftovers = sorted(Path(folder).rglob(TEMPORARY + "*"))

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import kaldifst
-
 from pyasr.align.system import GmmSystem
-from pyasr.base.artifact import read_json
 from pyasr.corpora import read_cuts
 from pyasr.decode.gmm_decode import decode_condition, speakers_of, tune_model
 from pyasr.decode.model_dir import Model, ModelOptions, export_model
 from pyasr.decode.tune import Tuning
-from pyasr.lang.grammar import make_l_fst, tie_costs
-from pyasr.lang.hclg import build_hclg
 from pyasr.lang.lexicon import Lexicon
 from pyasr.lang.words import WordTable
 from pyasr.run.stage import Context, Digest
+from pyasr.run.steps.inputs import decoding_graph, references_of
 
 
 def mono(context: Context) -> Digest:
@@ -37,9 +33,7 @@ def tri_sat(context: Context) -> Digest:
 def _decode(context: Context, name: str, trained: str, adapted: bool) -> Digest:
     model = _make_model(context, name, trained, adapted)
     data = context.exp / "data"
-    references = {
-        cut.id: (cut.supervisions[0].speaker, cut.supervisions[0].text) for cut in read_cuts(data / "dev.jsonl.gz")
-    }
+    references = references_of(read_cuts(data / "dev.jsonl.gz"))
     tuning = tune_model(model, context.exp / "features" / "dev", references, context.executor)
     speakers = speakers_of(read_cuts(data / "test.jsonl.gz"))
     failed = {}
@@ -67,10 +61,7 @@ def _make_model(context: Context, name: str, trained: str, adapted: bool) -> Mod
     system = GmmSystem.load(context.exp / "gmm" / trained / "system")
     lexicon, words = Lexicon.read(lang / "lexicon.txt"), WordTable.load(lang / "words.txt")
     align = recipe.gmm.align
-    ties = tie_costs(lexicon, read_json(lang / "word_counts.json"))
-    l_fst, disambiguation_ids = make_l_fst(lexicon, system.phones, words, align.silence_p, ties)
-    g_fst = kaldifst.StdVectorFst.read(str(lang / "G.fst"))
-    graph = build_hclg(l_fst, g_fst, disambiguation_ids, system.context, system.transitions, align.transition_scale)
+    graph = decoding_graph(context, system.phones, system.context, system.transitions, align.transition_scale)
     options = ModelOptions(
         mfcc=recipe.features.mfcc, align=align, fmllr=recipe.gmm.sat.fmllr if adapted else None, search=recipe.decode
     )

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
-
 from pyasr.align.senones import Senones
-from pyasr.base.artifact import atomic_dir, atomic_path, read_json, write_json
+from pyasr.base.artifact import copy_whole, read_json, write_json
 from pyasr.corpora import read_cuts
 from pyasr.decode.gmm_decode import speakers_of
 from pyasr.decode.network_decode import NetworkRecogniser, check_senones
@@ -15,6 +12,7 @@ from pyasr.nn.network import Network
 from pyasr.run.stage import Context, Digest
 from pyasr.run.steps.decode import describe
 from pyasr.run.steps.features import test_conditions
+from pyasr.run.steps.inputs import references_of
 from pyasr.run.steps.networks import ABSENT
 
 
@@ -45,8 +43,7 @@ def _decode(context: Context, system: str) -> Digest:
         write_json(context.exp / "decode" / system / ABSENT, {"reason": reason})
         return {"notes": [f"nothing to do: {reason}"]}
     recogniser, data = _make_recogniser(context, system), context.exp / "data"
-    dev = read_cuts(data / "dev.jsonl.gz")
-    references = {cut.id: (cut.supervisions[0].speaker, cut.supervisions[0].text) for cut in dev}
+    references = references_of(read_cuts(data / "dev.jsonl.gz"))
     tuning = recogniser.tune(data / "dev.jsonl.gz", references, context.executor)
     cut_ids = list(speakers_of(read_cuts(data / "test.jsonl.gz")))
     failed = {}
@@ -62,15 +59,8 @@ def _make_recogniser(context: Context, system: str) -> NetworkRecogniser:
     folder, senones = context.exp / "decode" / system, context.exp / "senones"
     trained = context.exp / "train" / system / "network"
     check_senones(Network.load(trained), Senones.load(senones / "set"), trained)
-    for source, name in ((trained, "network"), (senones / "set", "senones")):
-        with atomic_dir(folder / name) as temporary:
-            shutil.copytree(source, temporary, dirs_exist_ok=True)
-    files = (senones / "HCLG.fst", context.exp / "lang" / "words.txt", context.exp / "lang" / "lexicon.txt")
-    for file in files:
-        _copy(file, folder / file.name)
+    copy_whole(trained, folder / "network")
+    copy_whole(senones / "set", folder / "senones")
+    for file in (senones / "HCLG.fst", context.exp / "lang" / "words.txt", context.exp / "lang" / "lexicon.txt"):
+        copy_whole(file, folder / file.name)
     return NetworkRecogniser(folder, context.recipe.decode_network, WordTable.load(folder / "words.txt"))
-
-
-def _copy(source: Path, destination: Path) -> None:
-    with atomic_path(destination) as temporary:
-        shutil.copyfile(source, temporary)

@@ -13,6 +13,7 @@ from pyasr.features.extract import extract_mfcc
 from pyasr.features.noise import NoisePool, NoiseSpec
 from pyasr.run.console import say
 from pyasr.run.stage import Context, Digest
+from pyasr.run.steps.inputs import noise_folder
 
 
 def extract(context: Context) -> Digest:
@@ -50,7 +51,7 @@ def _extract(context: Context, folder: Path, wanted: list[tuple[str, CutSet, Noi
 def test_conditions(context: Context) -> dict[str, NoiseSpec | None]:
     """The conditions of the test part by name: clean, and noise at the recipe's ratios where there is noise."""
     conditions: dict[str, NoiseSpec | None] = {"clean": None}
-    folder = _noise_folder(context)
+    folder = noise_folder(context, "test")
     if folder is None:
         say("  no noise: only the clean test condition (--noise-dir DIR adds noisy ones)")
         return conditions
@@ -59,10 +60,3 @@ def test_conditions(context: Context) -> dict[str, NoiseSpec | None]:
         conditions[f"snr{snr_db}"] = NoiseSpec(pool, snr_db, context.recipe.seed)
     return conditions
 
-
-def _noise_folder(context: Context) -> Path | None:
-    """Noise for tests: the user's, or what the corpus brought along."""
-    if context.noise_dir is not None:
-        return context.noise_dir / "test"
-    own = context.exp / "corpus" / "noise" / "test"
-    return own if own.is_dir() else None

@@ -11,7 +11,7 @@ from pyasr.align.alignments import load_alignments
 from pyasr.align.data import TrainingSet
 from pyasr.align.senones import Senones, senone_targets
 from pyasr.align.train import EmState
-from pyasr.base.artifact import atomic_dir, digest, read_json, read_jsonl, write_json, write_jsonl
+from pyasr.base.artifact import copy_whole, digest_file, read_json, read_jsonl, write_json, write_jsonl
 from pyasr.corpora import read_cuts
 from pyasr.features.archive import FeatureArchive
 from pyasr.features.extract import extract_mfcc
@@ -22,6 +22,7 @@ from pyasr.lang.phones import PhoneTable
 from pyasr.nn.network import Network
 from pyasr.run.console import say
 from pyasr.run.stage import Context, Digest
+from pyasr.run.steps.inputs import noise_folder
 from pyasr.targets import PosteriorStore
 from pyasr.targets.label import label_cuts
 from pyasr.train.data import Source
@@ -54,7 +55,7 @@ def label(context: Context) -> Digest:
     network_folder = context.exp / "train" / "teacher" / "network"
     network = Network.load(network_folder)
     phases = network.frontend.options.stack if options.stacking == "all" else 1
-    metadata = {"phases": phases, "senones": network.senones, "teacher": _identity(context, "teacher")}
+    metadata = {"phases": phases, "senones": network.senones, "teacher": digest_file(network_folder / "weights.pt")}
     store_folder = folder / "store"
     store = _open_or_create(store_folder, network.model.num_senones, options.k, metadata)
     made = label_cuts(cuts, network_folder, store_folder, phases, options.skip_limit, context.executor)
@@ -90,13 +91,17 @@ def topline(context: Context) -> Digest:
     for cut in cuts:
         cut.supervisions[0].text = withheld[cut.id]
     senones, lang = Senones.load(context.exp / "senones" / "set"), context.exp / "lang"
-    extract_mfcc(cuts, folder / "mfcc", context.recipe.features, context.executor, what="MFCC of the withheld part")
+    made = extract_mfcc(
+        cuts, folder / "mfcc", context.recipe.features, context.executor, what="MFCC of the withheld part"
+    )
     lexicon, phones = Lexicon.read(lang / "lexicon.txt"), PhoneTable.load(lang / "phones.json")
-    known = [cut for cut in cuts if all(word in lexicon for word in cut.supervisions[0].text.split())]
+    unknown = {cut.id: [word for word in cut.supervisions[0].text.split() if word not in lexicon] for cut in cuts}
+    known = [cut for cut in cuts if not unknown[cut.id]]
     data = TrainingSet.from_cuts(known, FeatureArchive.open(folder / "mfcc"), lexicon, phones)
     sat, gmm = EmState.load_result(context.exp / "gmm" / "sat"), context.recipe.gmm
     aligned, skipped = align_part(data, sat, gmm.align, gmm.sat.fmllr, context.executor, "withheld")
-    write_jsonl(folder / "skipped.jsonl", skipped)
+    oov = [{"id": i, "reason": f"word not in the lexicon: {' '.join(words)}"} for i, words in unknown.items() if words]
+    write_jsonl(folder / "skipped.jsonl", [*made.skips.rows, *oov, *skipped])
     shutil.rmtree(folder / "mfcc")
     base = _transcribed(context)
     targets = {**base.targets.senones, **senone_targets(aligned, sat.system.transitions, senones)}
@@ -107,9 +112,8 @@ def topline(context: Context) -> Digest:
 def _copy_supervised(context: Context, folder: Path) -> Digest:
     """With every transcript in the transcribed part the two are one."""
     source = context.exp / "train" / "supervised"
-    with atomic_dir(folder / "network") as temporary:
-        shutil.copytree(source / "network", temporary, dirs_exist_ok=True)
-    shutil.copyfile(source / "log.jsonl", folder / "log.jsonl")
+    for name in ("network", "log.jsonl"):
+        copy_whole(source / name, folder / name)
     return {"notes": [f"{_NOTHING_UNTRANSCRIBED}: the same network as supervised"]}
 
 
@@ -159,20 +163,11 @@ def _hard_targets(context: Context, part: str) -> HardTargets:
 
 def _train_noise(context: Context) -> NoisePool | None:
     """Noise for training: the user's, or what the corpus brought along."""
-    own = context.exp / "corpus" / "noise" / "train"
-    if context.noise_dir is not None:
-        return NoisePool.open(context.noise_dir / "train")
-    if own.is_dir():
-        return NoisePool.open(own)
+    folder = noise_folder(context, "train")
+    if folder is not None:
+        return NoisePool.open(folder)
     say("  no noise to train with (--noise-dir DIR adds it): augment.noise_p is without effect")
     return None
-
-
-def _identity(context: Context, system: str) -> str:
-    """Of the weights of a network, for the store to say whose posteriors it holds."""
-    network = Network.load(context.exp / "train" / system / "network")
-    weights = {name: value.numpy().tobytes().hex() for name, value in network.model.state_dict().items()}
-    return digest(weights)
 
 
 def _open_or_create(folder: Path, num_senones: int, k: int, metadata: Digest) -> PosteriorStore:

@@ -7,14 +7,12 @@ from pyasr.corpora import read_cuts
 from pyasr.decode.score import results_json, score_rows
 from pyasr.run.stage import Context, Digest
 from pyasr.run.stages import SYSTEMS
+from pyasr.run.steps.inputs import references_of
 
 
 def score(context: Context) -> Digest:
     """score/SYSTEM/CONDITION.jsonl, score/wer.json"""
-    references = {
-        cut.id: (cut.supervisions[0].speaker, cut.supervisions[0].text)
-        for cut in read_cuts(context.exp / "data" / "test.jsonl.gz")
-    }
+    references = references_of(read_cuts(context.exp / "data" / "test.jsonl.gz"))
     conditions = ["clean", *(f"snr{snr_db}" for snr_db in context.recipe.test.snr_db)]
     folder = context.exp / "score"
     scored: dict[str, dict[str, list]] = {}

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 
-import kaldifst
-
 from pyasr.align.align_part import align_part
 from pyasr.align.alignments import save_alignments
 from pyasr.align.data import TrainingSet
 from pyasr.align.senone_list import write_listing
 from pyasr.align.senones import grow_senones, senone_targets
 from pyasr.align.train import EmState
-from pyasr.base.artifact import read_json, write_json, write_jsonl
+from pyasr.base.artifact import write_json, write_jsonl
 from pyasr.corpora import read_cuts
 from pyasr.features.archive import FeatureArchive
 from pyasr.features.network import estimate_frontend
-from pyasr.lang.grammar import make_l_fst, tie_costs
-from pyasr.lang.hclg import build_hclg
 from pyasr.lang.lexicon import Lexicon
 from pyasr.lang.phones import PhoneTable
-from pyasr.lang.words import WordTable
 from pyasr.run.stage import Context, Digest
+from pyasr.run.steps.inputs import decoding_graph
 
 
 def grow(context: Context) -> Digest:
@@ -46,11 +42,8 @@ def grow(context: Context) -> Digest:
         targets = senone_targets(alignments, sat.system.transitions, senones)
         save_alignments(folder / f"targets_{part}.npz", targets)
 
-    words, ties = WordTable.load(lang / "words.txt"), tie_costs(lexicon, read_json(lang / "word_counts.json"))
-    l_fst, disambiguation_ids = make_l_fst(lexicon, phones, words, recipe.gmm.align.silence_p, ties)
-    g_fst = kaldifst.StdVectorFst.read(str(lang / "G.fst"))
     scale = recipe.decode_network.transition_scale
-    build_hclg(l_fst, g_fst, disambiguation_ids, senones.tree, senones.transitions, scale).write(folder / "HCLG.fst")
+    decoding_graph(context, phones, senones.tree, senones.transitions, scale).write(folder / "HCLG.fst")
 
     frontend = estimate_frontend(transcribed, recipe.features.lfbe, context.executor)
     write_json(folder / "frontend.json", frontend.to_dict())
