@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from typing import Any
+
 import torch
 
 from pyasr.base.errors import ConfigError
@@ -38,6 +41,11 @@ class LSTM(torch.nn.LSTM):
         )
         self.backend = backend
 
+    def forward(self, frames: Any, state: Any = None) -> Any:
+        """As `torch.nn.LSTM.forward`."""
+        with _autocast_where_it_works(self.weight_ih_l0.device):
+            return super().forward(frames, state)
+
     def padded(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Outputs (N, T, H or 2 H) of sequences (N, T, D) of which the first `lengths` (N,) frames count.
 
@@ -45,7 +53,10 @@ class LSTM(torch.nn.LSTM):
         backward direction reading each sequence from its own end: torch runs packed sequences of unequal
         lengths step by step, which takes two to three times as long on a CPU.
         """
-        hidden, reverse = frames, _reversal(lengths, frames)
+        with _autocast_where_it_works(frames.device):
+            return self._layers(frames, _reversal(lengths, frames))
+
+    def _layers(self, hidden: torch.Tensor, reverse: torch.Tensor) -> torch.Tensor:
         for layer in range(self.num_layers):
             if layer and self.dropout:
                 hidden = torch.nn.functional.dropout(hidden, self.dropout, self.training)
@@ -60,6 +71,12 @@ class LSTM(torch.nn.LSTM):
         weights = [getattr(self, f"{name}_{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
         zeros = frames.new_zeros(1, len(frames), self.hidden_size)
         return torch.lstm(frames, (zeros, zeros), weights, True, 1, 0.0, self.training, False, True)[0]
+
+
+def _autocast_where_it_works(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """A processor without bf16 instructions has no bf16 LSTM in torch (2.13: RuntimeError from oneDNN): fp32 there."""
+    works = device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return contextlib.nullcontext() if works else torch.autocast("cpu", enabled=False)
 
 
 def _reversal(lengths: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
