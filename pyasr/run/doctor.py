@@ -49,10 +49,13 @@ def check() -> list[Finding]:
 
 def _native_core() -> Finding:
     try:
-        importlib.import_module("pyasr._core")
+        core = importlib.import_module("pyasr._core")
     except ImportError as error:
         return Finding("native core", f"missing ({error})", "pip install .", fatal=True)
-    return Finding("native core", "ok")
+    try:
+        return Finding("native core", f"ok, instruction set {core.active_isa()} (PYASR_ISA lowers it)")
+    except ValueError as error:
+        return Finding("native core", str(error), "unset PYASR_ISA", fatal=True)
 
 
 def _library(name: str) -> Finding:

@@ -1,0 +1,111 @@
+// Vectors of the instruction set that an .isa.cc file is being compiled for (see isa.h): F32 is kLanes floats, I32 as
+// many int32. Arithmetic and comparison operators are the compiler's own (GCC, Clang); the rest is here. A comparison
+// gives an I32 of 0 and -1. Kernels written with these are the same text for every set.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#ifndef PYASR_ISA
+#error "only for .isa.cc files, which CMake compiles with PYASR_ISA set"
+#endif
+
+#define PYASR_INLINE inline __attribute__((always_inline))
+
+namespace pyasr {
+namespace PYASR_ISA {
+
+#if defined(__AVX512F__)
+constexpr int kLanes = 16;
+#elif defined(__AVX2__)
+constexpr int kLanes = 8;
+#else
+constexpr int kLanes = 4;
+#endif
+
+typedef float F32 __attribute__((vector_size(4 * kLanes)));
+typedef int32_t I32 __attribute__((vector_size(4 * kLanes)));
+
+PYASR_INLINE F32 Load(const float* p) {
+  F32 v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+
+PYASR_INLINE void Store(float* p, F32 v) { std::memcpy(p, &v, sizeof v); }
+
+PYASR_INLINE I32 Load(const int32_t* p) {
+  I32 v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+
+PYASR_INLINE void Store(int32_t* p, I32 v) { std::memcpy(p, &v, sizeof v); }
+
+PYASR_INLINE F32 Fill(float x) { return F32{} + x; }
+
+PYASR_INLINE I32 Bits(F32 v) {
+  I32 bits;
+  std::memcpy(&bits, &v, sizeof v);
+  return bits;
+}
+
+PYASR_INLINE F32 FromBits(I32 bits) {
+  F32 v;
+  std::memcpy(&v, &bits, sizeof v);
+  return v;
+}
+
+// a b + c, rounded once where the set has it, twice in baseline.
+PYASR_INLINE F32 Fma(F32 a, F32 b, F32 c) {
+#if defined(__AVX512F__)
+  return (F32)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__AVX2__)
+  return (F32)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#else
+  return a * b + c;
+#endif
+}
+
+// b where a is NaN, as in max(a, b) of x86.
+PYASR_INLINE F32 Max(F32 a, F32 b) { return a > b ? a : b; }
+PYASR_INLINE F32 Min(F32 a, F32 b) { return a < b ? a : b; }
+
+// The lanes where `mask` is -1, lowest bit first.
+PYASR_INLINE uint32_t MaskBits(I32 mask) {
+#if defined(__AVX512F__)
+  return _mm512_movepi32_mask((__m512i)mask);
+#elif defined(__AVX2__)
+  return static_cast<uint32_t>(_mm256_movemask_ps((__m256)mask));
+#else
+  uint32_t bits = 0;
+  for (int i = 0; i < kLanes; ++i) bits |= static_cast<uint32_t>(mask[i] & 1) << i;
+  return bits;
+#endif
+}
+
+// Horizontal, in the fixed order of halving: the result depends on the set alone.
+PYASR_INLINE float Sum(F32 v) {
+  float part[kLanes];
+  Store(part, v);
+  for (int n = kLanes / 2; n; n /= 2) {
+    for (int i = 0; i < n; ++i) part[i] += part[i + n];
+  }
+  return part[0];
+}
+
+PYASR_INLINE float MaxOf(F32 v) {
+  float part[kLanes];
+  Store(part, v);
+  for (int n = kLanes / 2; n; n /= 2) {
+    for (int i = 0; i < n; ++i) part[i] = part[i] > part[i + n] ? part[i] : part[i + n];
+  }
+  return part[0];
+}
+
+}  // namespace PYASR_ISA
+}  // namespace pyasr
