@@ -46,7 +46,7 @@ class TrainingSet:
 
         DataError names the utterance when a word has no pronunciation, or when nothing is left.
         """
-        utterances = tuple(_utterance(cut, lexicon, phones) for cut in cuts if cut.id in archive)
+        utterances = tuple(utterance_of(cut, lexicon, phones) for cut in cuts if cut.id in archive)
         if not utterances:
             raise DataError(f"{archive.folder}: has features of none of the transcribed utterances; extract again")
         speakers = {utterance.cut_id: utterance.speaker for utterance in utterances}
@@ -81,7 +81,8 @@ class TrainingSet:
         return tuple(dict.fromkeys(utterance.speaker for utterance in self.utterances))
 
 
-def _utterance(cut: Any, lexicon: Lexicon, phones: PhoneTable) -> Utterance:
+def utterance_of(cut: Any, lexicon: Lexicon, phones: PhoneTable) -> Utterance:
+    """A transcribed cut; DataError names it when a word has no pronunciation."""
     supervision = cut.supervisions[0]
     try:
         pronunciations = tuple(

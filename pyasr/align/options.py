@@ -34,6 +34,13 @@ class AlignOptions(Options):
     skip_limit: float = pydantic.Field(0.05, ge=0, le=1, description="largest fraction of utterances skipped")
 
 
+class NetworkAlignOptions(AlignOptions):
+    """The same for networks, whose posteriors at 10 ms overlap less than the frames of a Gaussian system."""
+
+    acoustic_scale: float = pydantic.Field(0.3, gt=0)
+    boost_silence: float = pydantic.Field(1.0, gt=0, description="factor on the likelihood of silence")
+
+
 class TreeOptions(Options):
     """The phonetic decision tree."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -15,6 +15,7 @@ from pyasr.align.options import AlignOptions
 from pyasr.align.system import GmmSystem
 from pyasr.base.executor import run_jobs
 from pyasr.lang.alignment_graph import build_alignment_graph
+from pyasr.lang.context import ContextMap
 from pyasr.lang.transitions import TransitionModel
 from pyasr.ops.viterbi import AlignmentGraph, viterbi_align
 
@@ -25,42 +26,45 @@ SkipRows = list[dict[str, str]]
 
 
 @dataclass(frozen=True)
-class Aligner:
-    """What aligns an utterance: a system and options."""
+class Hmm:
+    """What turns a transcript into a graph: the HMMs of phones in context."""
 
-    system: GmmSystem
-    options: AlignOptions
-
-    def align(self, utterance: Utterance, features: np.ndarray) -> np.ndarray | str:
-        """Transition ids int32 (T,) of the best path, or the reason why there is none. features: (T, D)."""
-        options, system = self.options, self.system
-        graph = build_alignment_graph(
-            utterance.pronunciations,
-            system.transitions,
-            system.context,
-            system.phones.silence_id,
-            options.silence_p,
-            options.transition_scale,
-        )
-        pdfs = np.unique(system.transitions.tid_to_pdf[graph.arc_tid])
-        loglikes = system.gmm.loglikes(features, pdfs)
-        if options.boost_silence != 1.0:
-            silence = np.isin(pdfs, _silence_pdfs(system))
-            loglikes[:, silence] += np.float32(math.log(options.boost_silence))
-        columns = np.searchsorted(pdfs, system.transitions.tid_to_pdf).clip(0, len(pdfs) - 1).astype(np.int32)
-        for beam in (options.beam, options.retry_beam):
-            (result,) = viterbi_align([graph], [loglikes], columns, options.acoustic_scale, beam)
-            if result.ok:
-                return graph.arc_tid[result.arcs]
-        shortest = shortest_path_frames(graph)
-        if shortest > len(features):
-            return f"too short for its transcript: {len(features)} frames, at least {shortest} needed"
-        return f"no path within beam {options.retry_beam:g}: transcript and audio may not match"
+    transitions: TransitionModel
+    context: ContextMap
+    silence_id: int
 
 
-def _silence_pdfs(system: GmmSystem) -> np.ndarray:
-    states = system.transitions.states
-    return states[states[:, 0] == system.phones.silence_id, 2]
+def align_utterance(
+    utterance: Utterance, hmm: Hmm, loglikes_of: Callable[[np.ndarray], np.ndarray], options: AlignOptions
+) -> np.ndarray | str:
+    """Transition ids int32 (T,) of the best path, or the reason why there is none.
+
+    loglikes_of: given the pdfs int64 (P,) of the transcript, their log-likelihoods float32 (T, P), natural log.
+    """
+    transitions = hmm.transitions
+    graph = build_alignment_graph(
+        utterance.pronunciations,
+        transitions,
+        hmm.context,
+        hmm.silence_id,
+        options.silence_p,
+        options.transition_scale,
+    )
+    pdfs = np.unique(transitions.tid_to_pdf[graph.arc_tid])
+    loglikes = loglikes_of(pdfs)
+    if options.boost_silence != 1.0:
+        states = transitions.states
+        silence = np.isin(pdfs, states[states[:, 0] == hmm.silence_id, 2])
+        loglikes[:, silence] += np.float32(math.log(options.boost_silence))
+    columns = np.searchsorted(pdfs, transitions.tid_to_pdf).clip(0, len(pdfs) - 1).astype(np.int32)
+    for beam in (options.beam, options.retry_beam):
+        (result,) = viterbi_align([graph], [loglikes], columns, options.acoustic_scale, beam)
+        if result.ok:
+            return graph.arc_tid[result.arcs]
+    shortest = shortest_path_frames(graph)
+    if shortest > len(loglikes):
+        return f"too short for its transcript: {len(loglikes)} frames, at least {shortest} needed"
+    return f"no path within beam {options.retry_beam:g}: transcript and audio may not match"
 
 
 def shortest_path_frames(graph: AlignmentGraph) -> float:
@@ -88,7 +92,7 @@ def align_set(
     what: str = "aligning",
 ) -> tuple[dict[str, np.ndarray], SkipRows]:
     """Align all utterances -> {cut_id: transition ids int32 (T,)} in their order, rows of those skipped."""
-    job = functools.partial(_align_job, Aligner(system, options), transforms)
+    job = functools.partial(_align_job, system, options, transforms)
     alignments: dict[str, np.ndarray] = {}
     skipped: SkipRows = []
     for part, rows in run_jobs(executor, job, data.jobs(), what):
@@ -98,12 +102,13 @@ def align_set(
 
 
 def _align_job(
-    aligner: Aligner, transforms: Transforms, data: TrainingSet
+    system: GmmSystem, options: AlignOptions, transforms: Transforms, data: TrainingSet
 ) -> tuple[dict[str, np.ndarray], SkipRows]:
     alignments, skipped = {}, []
+    hmm = Hmm(system.transitions, system.context, system.phones.silence_id)
     for utterance in data.utterances:
-        features = aligner.system.frontend(*data.mfcc(utterance), transforms.get(utterance.speaker))
-        tids = aligner.align(utterance, features)
+        features = system.frontend(*data.mfcc(utterance), transforms.get(utterance.speaker))
+        tids = align_utterance(utterance, hmm, functools.partial(system.gmm.loglikes, features), options)
         if isinstance(tids, str):
             skipped.append({"id": utterance.cut_id, "reason": tids})
         else:

@@ -16,6 +16,7 @@ import torch
 from pyasr.base.artifact import atomic_dir, read_json, write_json
 from pyasr.base.errors import DataError
 from pyasr.features.network import NetworkFrontend
+from pyasr.features.stack import stack_frames
 from pyasr.nn.model import AcousticModel
 from pyasr.nn.options import NetworkOptions
 
@@ -37,6 +38,21 @@ class Network:
     def log_posteriors_of(self, stacked: np.ndarray) -> np.ndarray:
         """The same of stacked frames (T, D) float32."""
         return self.model.log_posteriors(torch.from_numpy(stacked)).numpy()
+
+    def phase_log_posteriors(self, samples: np.ndarray, phases: int) -> np.ndarray:
+        """Natural-log posteriors (R, S) float32 of samples (n,) at several stacking phases.
+
+        phases: 1, the stacks of phase 0; or as many as frames are stacked: a stack beginning at every 10 ms frame,
+        row j * phases + p being stack j of phase p.
+        """
+        frames, stack = self.frontend.frames(samples), self.frontend.options.stack
+        if phases == 1:
+            return self.log_posteriors_of(stack_frames(frames, stack))
+        num_rows = max(0, len(frames) - stack + 1)
+        logp = np.empty((num_rows, self.model.num_senones), np.float32)
+        for phase in range(min(phases, num_rows)):
+            logp[phase::phases] = self.log_posteriors_of(stack_frames(frames, stack, phase))
+        return logp
 
     @property
     def log_priors(self) -> np.ndarray:

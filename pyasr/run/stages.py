@@ -33,12 +33,14 @@ def _decode_network_stage(system: str) -> Stage:
     )
 
 
-def _train_stage(system: str, what: str, *reads: str, options: tuple[str, ...]) -> Stage:
+def _train_stage(
+    system: str, what: str, *reads: str, options: tuple[str, ...], module: str = "networks"
+) -> Stage:
     return Stage(
         name=system,
         what=what,
-        entry=f"networks.{system}",
-        reads=("corpus", "validate", "senones", *reads),
+        entry=f"{module}.{system}",
+        reads=("corpus", "validate", "senones", "realign", *reads),
         writes=(f"train/{system}/",),
         options=("seed", *options),
         external=("noise_dir",),
@@ -118,6 +120,15 @@ STAGES: tuple[Stage, ...] = (
         writes=("senones/",),
         options=("senones", "gmm.align", "gmm.sat.fmllr", "features.lfbe", "decode_network.transition_scale"),
     ),
+    Stage(
+        name="realign",
+        what="targets of networks: the alignments of the GMM, or new ones by a network (train.aligner.on)",
+        entry="realign.realign",
+        reads=("corpus", "lang", "validate", "senones"),
+        writes=("align/",),
+        options=("seed", "train.aligner"),
+        external=("noise_dir",),
+    ),
     _train_stage("teacher", "a bidirectional LSTM on the transcribed part", options=("train.teacher",)),
     Stage(
         name="label",
@@ -143,7 +154,8 @@ STAGES: tuple[Stage, ...] = (
         "features",
         "sat",
         "supervised",
-        options=("train.supervised", "features", "gmm.align", "gmm.sat.fmllr"),
+        options=("train.supervised", "train.aligner", "features", "gmm.align", "gmm.sat.fmllr"),
+        module="topline",
     ),
     Stage(
         name="conditions",

@@ -8,14 +8,12 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from pyasr.base.errors import DataError
 from pyasr.base.executor import run_jobs, split_jobs
 from pyasr.base.skips import Skips
 from pyasr.features.audio import load_samples
-from pyasr.features.stack import stack_frames
 from pyasr.nn.network import Network
 from pyasr.ops import pack_topk
 from pyasr.targets.store import PosteriorStore
@@ -54,17 +52,5 @@ def _label_job(network_folder: Path, store_folder: Path, phases: int, cuts: list
             except DataError as error:
                 skipped.append({"id": cut.id, "reason": f"unreadable audio: {error}"})
                 continue
-            writer.put(cut.id, pack_topk(torch.from_numpy(phase_log_posteriors(network, samples, phases)), store.k))
+            writer.put(cut.id, pack_topk(torch.from_numpy(network.phase_log_posteriors(samples, phases)), store.k))
     return skipped
-
-
-def phase_log_posteriors(network: Network, samples: np.ndarray, phases: int) -> np.ndarray:
-    """Log-posteriors float32 (R, S) of samples (n,) in the order of the store's rows, see `label_cuts`."""
-    frames, stack = network.frontend.frames(samples), network.frontend.options.stack
-    if phases == 1:
-        return network.log_posteriors_of(stack_frames(frames, stack))
-    num_rows = max(0, len(frames) - stack + 1)
-    logp = np.empty((num_rows, network.model.num_senones), np.float32)
-    for phase in range(min(phases, num_rows)):
-        logp[phase::phases] = network.log_posteriors_of(stack_frames(frames, stack, phase))
-    return logp

@@ -6,6 +6,7 @@ from typing import Literal
 
 import pydantic
 
+from pyasr.align.options import NetworkAlignOptions
 from pyasr.base.config import Options
 from pyasr.features.augment import AugmentOptions
 from pyasr.nn.options import NetworkOptions, TeacherNetworkOptions
@@ -85,6 +86,13 @@ class TeacherOptions(TrainOptions):
     network: TeacherNetworkOptions = TeacherNetworkOptions()
 
 
+class AlignerOptions(TeacherOptions):
+    """A network that aligns the transcripts anew, trained as a teacher is; it need not be as large."""
+
+    on: bool = pydantic.Field(False, description="false: networks learn from the alignments of the GMM")
+    align: NetworkAlignOptions = NetworkAlignOptions()
+
+
 class StudentOptions(Options):
     """What sets the student apart from `supervised`; all else it shares, so that the two can be compared."""
 
@@ -98,6 +106,7 @@ class StudentOptions(Options):
 class TrainSections(Options):
     """Section `train` of a recipe. The topline is trained as `supervised` says."""
 
+    aligner: AlignerOptions = AlignerOptions()
     teacher: TeacherOptions = TeacherOptions()
     supervised: TrainOptions = TrainOptions()
     student: StudentOptions = StudentOptions()

@@ -16,7 +16,7 @@ from pyasr.nn.network import Network
 from pyasr.nn.options import NetworkOptions
 from pyasr.ops import pack_topk
 from pyasr.targets import PosteriorStore
-from pyasr.targets.label import label_cuts, phase_log_posteriors
+from pyasr.targets.label import label_cuts
 
 NUM_SENONES, K = 40, 6
 
@@ -57,7 +57,7 @@ def test_every_stack_has_its_row(cuts, network, tmp_path, phases):
         for phase in range(phases):
             expected = pack_topk(torch.from_numpy(network.log_posteriors(samples, phase)), K)
             assert torch.equal(store.packed(cut.id)[phase::phases], expected)
-        assert store.num_rows(cut.id) == len(phase_log_posteriors(network, samples, phases))
+        assert store.num_rows(cut.id) == len(network.phase_log_posteriors(samples, phases))
 
 
 def test_what_is_stored_is_not_made_again(cuts, network, tmp_path):

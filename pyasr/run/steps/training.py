@@ -1,0 +1,78 @@
+"""What the stages that train a network share: its data, the loop, and the digest at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pyasr.align.alignments import load_alignments
+from pyasr.align.senones import Senones
+from pyasr.base.artifact import read_json
+from pyasr.corpora import read_cuts
+from pyasr.features.network import NetworkFrontend
+from pyasr.features.noise import NoisePool
+from pyasr.run.console import say
+from pyasr.run.stage import Context, Digest
+from pyasr.run.steps.inputs import noise_folder
+from pyasr.train.data import Source
+from pyasr.train.loop import Row, TrainingData
+from pyasr.train.options import TrainOptions
+from pyasr.train.systems import log_priors_of, train_network
+from pyasr.train.targets import HardTargets
+
+
+def train(
+    context: Context, system: str, options: TrainOptions, sources: Mapping[str, Source], folder: Path, targets: Path
+) -> Digest:
+    """Train a network to folder/network. targets: the folder of the hard targets of the transcribed and dev parts."""
+    senones = Senones.load(context.exp / "senones" / "set")
+    dev = Source.of(list(read_cuts(context.exp / "data" / "dev.jsonl.gz")), hard_targets(targets, "dev"))
+    noise = _train_noise(context) if options.augment.noise_p > 0 else None
+    frontend = NetworkFrontend.from_dict(read_json(context.exp / "senones" / "frontend.json"))
+    data = TrainingData(sources, dev, frontend, noise)
+    log_priors = log_priors_of(hard_targets(targets, "transcribed").senones, senones.num_senones)
+    network, log = train_network(
+        data, options, log_priors, senones.fingerprint, context.recipe.seed, folder, system, _say_row
+    )
+    best = min(log, key=lambda row: row["dev_loss"])
+    frames = sum(row.get(f"frames_{source}", 0) for row in log for source in sources)
+    return {
+        "utterances": sum(len(source.cuts) for source in sources.values()),
+        "hours": round(sum(sum(source.durations_s) for source in sources.values()) / 3600, 4),
+        "parameters": network.model.num_parameters,
+        "sub_epochs": len(log),
+        "dev_loss": round(best["dev_loss"], 4),
+        "dev_frame_accuracy": round(best["dev_accuracy"], 2),
+        "ended_by": [row["ended"] for row in log if row["ended"]],
+        "frames_per_s": round(frames / max(sum(row["seconds"] for row in log), 1e-9)),
+        "nonfinite_batches": log[-1]["nonfinite"],
+    }
+
+
+def _say_row(row: Row) -> None:
+    losses = ", ".join(f"{name[5:]} {value:.4f}" for name, value in row.items() if name.startswith("loss_"))
+    say(
+        f"  sub-epoch {row['sub_epoch'] + 1:>3}  lr {row['lr']:.2g}  loss {losses}  dev {row['dev_loss']:.4f}"
+        f"  accuracy {row['dev_accuracy']:.2f} %{'  best' if row['best'] else ''}"
+        f"  {row['seconds']:.1f} s, {row['frames_per_s']:.0f} frames/s"
+    )
+
+
+def transcribed_source(context: Context, targets: Path) -> Source:
+    """The transcribed part with the hard targets of a folder."""
+    cuts = list(read_cuts(context.exp / "data" / "transcribed.jsonl.gz"))
+    return Source.of(cuts, hard_targets(targets, "transcribed"))
+
+
+def hard_targets(folder: Path, part: str) -> HardTargets:
+    """Those of a part, "transcribed" or "dev"."""
+    return HardTargets(load_alignments(folder / f"targets_{part}.npz"))
+
+
+def _train_noise(context: Context) -> NoisePool | None:
+    """Noise for training: the user's, or what the corpus brought along."""
+    folder = noise_folder(context, "train")
+    if folder is not None:
+        return NoisePool.open(folder)
+    say("  no noise to train with (--noise-dir DIR adds it): augment.noise_p is without effect")
+    return None
