@@ -1,7 +1,7 @@
 """Training-time augmentation: what is drawn for an utterance is a function of (seed, epoch, cut id) alone.
 
-Apply in the order of the functions: speed and noise to samples, the stacking phase and the masks to frames.
-Speed perturbation changes the number of frames: targets stored for an utterance fit only factor 1.
+Apply in the order of the functions: speed and noise to samples, warping, the stacking phase and the masks to frames.
+Speed perturbation changes the number of frames: targets are then looked up where a frame's middle was.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pyasr.base.config import Options
 from pyasr.base.seeds import rng
 from pyasr.features.audio import resample
 from pyasr.features.noise import NoisePool, add_noise
-from pyasr.features.options import SAMPLING_RATE
+from pyasr.features.options import SAMPLING_RATE, LfbeOptions
 
 
 class AugmentOptions(Options):
@@ -22,6 +22,9 @@ class AugmentOptions(Options):
     speeds: tuple[float, ...] = pydantic.Field((1.0,), min_length=1, description="such as [0.9, 1.0, 1.1]")
     noise_p: float = pydantic.Field(0.0, ge=0, le=1, description="fraction of utterances that get noise")
     snr_db: tuple[float, float] = pydantic.Field((5.0, 20.0), description="drawn uniformly from this range")
+    warp: float = pydantic.Field(
+        0.0, ge=0, lt=0.5, description="frequencies are multiplied by a factor from 1 - warp to 1 + warp"
+    )
     stack_phase: bool = True
     time_masks: int = pydantic.Field(0, ge=0)
     time_mask_frames: int = pydantic.Field(20, ge=0, description="longest time mask")
@@ -56,6 +59,32 @@ def draw_noise(
     if draws.random() >= options.noise_p:
         return samples
     return add_noise(samples, pool, draws.uniform(*options.snr_db), draws)
+
+
+def draw_warp(options: AugmentOptions, seed: int, epoch: int, cut_id: str) -> float:
+    """The factor on the frequencies of an utterance in an epoch."""
+    return float(rng(seed, "warp", epoch, cut_id).uniform(1 - options.warp, 1 + options.warp))
+
+
+def warp_frequencies(frames: np.ndarray, factor: float, lfbe: LfbeOptions) -> np.ndarray:
+    """LFBE (T, num_mel_bins) as of a vocal tract `factor` times as long: a bin has what was at `factor` times its
+    frequency, between bins in proportion (vocal tract length perturbation, Jaitly and Hinton 2013)."""
+    if factor == 1.0:
+        return frames
+    edges = _mel(np.array([lfbe.low_hz, lfbe.high_hz or SAMPLING_RATE / 2]))
+    mels = np.linspace(*edges, lfbe.num_mel_bins + 2)[1:-1]
+    warped = np.interp(_mel(factor * _hz(mels)), mels, np.arange(lfbe.num_mel_bins))
+    below = np.minimum(warped.astype(np.int64), lfbe.num_mel_bins - 2)
+    share = (warped - below).astype(np.float32)
+    return frames[:, below] * (1 - share) + frames[:, below + 1] * share
+
+
+def _mel(hz: np.ndarray) -> np.ndarray:
+    return 1127.0 * np.log1p(hz / 700.0)
+
+
+def _hz(mel: np.ndarray) -> np.ndarray:
+    return 700.0 * np.expm1(mel / 1127.0)
 
 
 def draw_phase(options: AugmentOptions, factor: int, seed: int, epoch: int, cut_id: str) -> int:

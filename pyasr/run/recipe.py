@@ -49,6 +49,15 @@ class Recipe(Options):
     decode_network: NetworkDecodeOptions = NetworkDecodeOptions()
     test: TestOptions = TestOptions()
 
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> Recipe:
+        if self.targets.stacking == "first" and self.train.supervised.augment.speeds != (1.0,):
+            raise ValueError(
+                "targets.stacking = 'first' stores posteriors of one phase of the speech as it is: without other"
+                " speeds (train.supervised.augment.speeds = [1.0])"
+            )
+        return self
+
 
 def recipe_folders() -> list[Path]:
     """Where recipes are looked for by name: beside the package in a checkout, inside it when installed."""

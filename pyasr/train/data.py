@@ -11,7 +11,16 @@ import torch
 
 from pyasr.base.errors import DataError
 from pyasr.features.audio import load_samples
-from pyasr.features.augment import AugmentOptions, change_speed, draw_noise, draw_phase, draw_speed, mask
+from pyasr.features.augment import (
+    AugmentOptions,
+    change_speed,
+    draw_noise,
+    draw_phase,
+    draw_speed,
+    draw_warp,
+    mask,
+    warp_frequencies,
+)
 from pyasr.features.network import NetworkFrontend
 from pyasr.features.noise import NoisePool
 from pyasr.features.stack import stack_frames
@@ -106,21 +115,19 @@ class BatchMaker(torch.utils.data.Dataset):
         """Stacked frames (T, D) of an utterance and its targets."""
         stored = isinstance(targets, StoredTargets)
         options, stack = self.augment, self.frontend.options.stack
-        samples, speed = load_samples(cut), 1.0
-        if not stored:
-            speed = draw_speed(options, self.seed, epoch, cut.id)
-            samples = change_speed(samples, speed)
+        speed = draw_speed(options, self.seed, epoch, cut.id)
+        samples = change_speed(load_samples(cut), speed)
         if self.noise is not None:
             samples = draw_noise(samples, options, self.noise, self.seed, epoch, cut.id)
         frames = self.frontend.frames(samples)
+        frames = warp_frequencies(frames, draw_warp(options, self.seed, epoch, cut.id), self.frontend.options)
         phase = draw_phase(options, stack, self.seed, epoch, cut.id)
         if stored and targets.phases == 1 and not targets.tied:
             phase = 0
         stacked = stack_frames(frames, stack, phase)
         stacked = mask(stacked, options, self.seed, epoch, cut.id, self.frontend.options.num_mel_bins)
-        if stored:
-            return stacked, targets.stacked(cut.id, len(frames), stack, phase)
-        return stacked, (targets.stacked(cut.id, len(frames), stack, phase, speed),)
+        found = targets.stacked(cut.id, len(frames), stack, phase, speed)
+        return stacked, found if stored else (found,)
 
     def _pieces(self, stacked: np.ndarray) -> list[np.ndarray]:
         """Training sequences (T + delay, D) of an utterance (T, D)."""

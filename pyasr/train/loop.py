@@ -21,6 +21,7 @@ from pyasr.base.artifact import digest, write_jsonl
 from pyasr.base.errors import DataError
 from pyasr.base.progress import track
 from pyasr.base.seeds import rng
+from pyasr.features.augment import AugmentOptions
 from pyasr.features.network import NetworkFrontend
 from pyasr.features.noise import NoisePool
 from pyasr.nn.losses import hard_cross_entropy, stored_cross_entropy
@@ -219,10 +220,9 @@ class Trainer:
 
     @torch.no_grad()
     def evaluate(self) -> tuple[float, float]:
-        """Mean loss and accuracy in per cent of the frames of dev: phase 0, no masks, noise as drawn for pass 0."""
-        augment = self.options.augment.model_copy(
-            update={"speeds": (1.0,), "stack_phase": False, "time_masks": 0, "frequency_masks": 0}
-        )
+        """Mean loss and accuracy in per cent of the frames of dev: phase 0, with noise as drawn for pass 0."""
+        chosen = self.options.augment
+        augment = AugmentOptions(noise_p=chosen.noise_p, snr_db=chosen.snr_db, stack_phase=False)
         data = self.data
         delay = self.options.network.delay_frames
         maker = BatchMaker({DEV: data.dev}, data.frontend, augment, data.noise, self.seed, delay)

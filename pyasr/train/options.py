@@ -111,15 +111,6 @@ class TrainSections(Options):
     supervised: TrainOptions = TrainOptions()
     student: StudentOptions = StudentOptions()
 
-    @pydantic.model_validator(mode="after")
-    def _check(self) -> TrainSections:
-        if self.supervised.augment.speeds != (1.0,):
-            raise ValueError(
-                f"supervised.augment.speeds {list(self.supervised.augment.speeds)}: posteriors are stored for the"
-                " speech as it is, so the student goes without other speeds, and so do the systems it is compared with"
-            )
-        return self
-
     def of_student(self) -> TrainOptions:
         """All options of the student."""
         student = self.student

@@ -33,9 +33,7 @@ class HardTargets:
             raise DataError(
                 f"{cut_id}: {num_frames} frames of audio, {len(senones)} in its alignment; align again (stage senones)"
             )
-        centres = np.arange(phase, num_frames - stack + 1, stack) + stack // 2
-        if speed != 1.0:
-            centres = np.minimum(np.round((centres + 0.5) * speed - 0.5).astype(np.int64), len(senones) - 1)
+        centres = _centres(num_frames, stack, phase, speed).clip(max=len(senones) - 1)
         return torch.from_numpy(senones[centres].astype(np.int64))
 
 
@@ -56,23 +54,33 @@ class StoredTargets:
     def __contains__(self, cut_id: str) -> bool:
         return cut_id in self.store
 
-    def stacked(self, cut_id: str, num_frames: int, stack: int, phase: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def stacked(
+        self, cut_id: str, num_frames: int, stack: int, phase: int, speed: float = 1.0
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """ids int64 (T, k) and log-probabilities float32 (T, k) of the stacks of frames at a phase.
 
-        DataError when the store has another number of rows than the cut has stacks.
+        num_frames: 10 ms frames of the cut as it is heard, at `speed` times its own; a stack then has the posteriors
+        of the stored one around the same sound. DataError when the store has another number of rows than the cut
+        has stacks.
         """
         rows = self.store.packed(cut_id)
         expected = num_stacks(num_frames, stack, self.phases)
-        if len(rows) != expected:
+        if speed == 1.0 and len(rows) != expected:
             raise DataError(
                 f"{cut_id}: {len(rows)} rows of stored posteriors, {expected} expected; label again (stage label)"
             )
-        if self.phases > 1:
-            rows = rows[phase :: self.phases]
-        elif phase:
-            rows = rows[: max(0, num_frames - phase) // stack]
+        # Row r stands for the frames that begin with r (all phases), or with r * stack (one).
+        first = _centres(num_frames, stack, phase, speed) - stack // 2
+        places = first if self.phases > 1 else first // stack
+        rows = rows[torch.from_numpy(places.clip(0, max(0, len(rows) - 1)))]
         ids, logp = unpack_topk(rows, self.store.k, self.store.num_senones)
         return ids.long(), logp
+
+
+def _centres(num_frames: int, stack: int, phase: int, speed: float) -> np.ndarray:
+    """int64 (T,): of each stack of frames at a phase the middle one, in 10 ms frames at the cut's own speed."""
+    centres = np.arange(phase, num_frames - stack + 1, stack) + stack // 2
+    return centres if speed == 1.0 else np.round((centres + 0.5) * speed - 0.5).astype(np.int64)
 
 
 def num_stacks(num_frames: int, stack: int, phases: int) -> int:

@@ -11,10 +11,20 @@ import soundfile
 
 from pyasr.features import augment
 from pyasr.features.augment import AugmentOptions
+from pyasr.features.lfbe import compute_lfbe
 from pyasr.features.noise import NoisePool
+from pyasr.features.options import LfbeOptions
+
+LFBE = LfbeOptions()
 
 OPTIONS = AugmentOptions(
-    speeds=(0.9, 1.0, 1.1), noise_p=0.5, time_masks=2, time_mask_frames=10, frequency_masks=2, frequency_mask_bins=8
+    speeds=(0.9, 1.0, 1.1),
+    noise_p=0.5,
+    warp=0.1,
+    time_masks=2,
+    time_mask_frames=10,
+    frequency_masks=2,
+    frequency_mask_bins=8,
 )
 
 
@@ -29,6 +39,7 @@ def everything(pool: NoisePool, samples: np.ndarray, seed: int, epoch: int, cut_
     frames = np.ones((97, 64), np.float32)
     return [
         augment.draw_speed(OPTIONS, *key),
+        augment.draw_warp(OPTIONS, *key),
         augment.draw_phase(OPTIONS, 3, *key),
         augment.draw_noise(samples, OPTIONS, pool, *key).tobytes(),
         augment.mask(frames, OPTIONS, *key).tobytes(),
@@ -41,7 +52,7 @@ def test_depends_on_the_key_alone(pool: NoisePool, speech_like) -> None:
     forward = {key: everything(pool, samples, *key) for key in keys}
     backward = {key: everything(pool, samples, *key) for key in reversed(keys)}
     assert forward == backward
-    for position in range(4):
+    for position in range(5):
         assert len({forward[key][position] for key in keys}) > 1
 
 
@@ -91,12 +102,33 @@ def test_mask_is_bounded(length: int) -> None:
     assert (frames == 1).all()
 
 
+def test_warping_moves_frequencies_and_keeps_the_rest() -> None:
+    time_s = np.arange(16000) / 16000
+    tones = [compute_lfbe(np.sin(2 * np.pi * hz * time_s).astype(np.float32), LFBE) for hz in (1000, 1100)]
+    for factor, frames, expected in ((1.1, tones[1], tones[0]), (1 / 1.1, tones[0], tones[1])):
+        warped = augment.warp_frequencies(frames, factor, LFBE)
+        assert warped.dtype == np.float32 and warped.shape == frames.shape
+        assert abs(int(warped.mean(axis=0).argmax()) - int(expected.mean(axis=0).argmax())) <= 1
+    assert augment.warp_frequencies(tones[0], 1.0, LFBE) is tones[0]
+    flat = np.full((3, 64), 2.5, np.float32)
+    np.testing.assert_allclose(augment.warp_frequencies(flat, 1.3, LFBE), flat, rtol=1e-6)
+    assert augment.warp_frequencies(flat[:0], 0.9, LFBE).shape == (0, 64)
+
+
+def test_the_range_of_warping() -> None:
+    factors = [augment.draw_warp(AugmentOptions(warp=0.2), 0, 0, f"cut-{i}") for i in range(200)]
+    assert 0.8 <= min(factors) < 0.82 and 1.18 < max(factors) <= 1.2
+    assert augment.draw_warp(AugmentOptions(), 0, 0, "a") == 1.0
+
+
 def test_defaults_mask_nothing() -> None:
     frames = np.ones((50, 64), np.float32)
     np.testing.assert_array_equal(augment.mask(frames, AugmentOptions(), 0, 0, "a"), frames)
 
 
-@pytest.mark.parametrize("bad", [{"speeds": ()}, {"speeds": (0.1,)}, {"snr_db": (20, 5)}, {"noise_p": 1.5}])
+@pytest.mark.parametrize(
+    "bad", [{"speeds": ()}, {"speeds": (0.1,)}, {"snr_db": (20, 5)}, {"noise_p": 1.5}, {"warp": 0.5}]
+)
 def test_bad_options(bad: dict) -> None:
     with pytest.raises(pydantic.ValidationError):
         AugmentOptions(**bad)

@@ -23,6 +23,10 @@ def write(tmp_path, text):
         ("[gmm.tri]\nnum_gauss = '5000'\n", r"mine\.toml:2: gmm\.tri\.num_gauss: .*valid integer.*got '5000'"),
         ("[corpus]\nkind = 'an5'\n", r"mine\.toml:1: corpus: .*'an4'.*'demo'"),
         ("[gmm]\nmono = 3\n", r"mine\.toml:2: gmm\.mono: "),
+        (
+            "[targets]\nstacking = 'first'\n[train.supervised.augment]\nspeeds = [0.9, 1.1]\n",
+            r"mine\.toml.*targets\.stacking = 'first'.*without other speeds",
+        ),
         ("seed = -1\n", r"mine\.toml:1: seed: .*greater than or equal to 0"),
         ("seed = \n", r"mine\.toml: not valid TOML.*line 1"),
     ],

@@ -127,11 +127,18 @@ def test_batches_of_stored_targets(tones, stores):
         assert (len(lengths) == 1) == (store is stores[1] and not tied)
 
 
-def test_speed_leaves_stored_targets_alone(tones, stores):
-    maker = make(tones, StoredTargets(stores[3]), AugmentOptions(stack_phase=False, speeds=(0.8,)))
-    assert torch.equal(
-        batch(maker).lengths, torch.tensor([len(tones.senones[cut.id]) // 3 for cut in tones.cuts[:3]])
-    )
+@pytest.mark.parametrize("speed", [0.8, 1.25])
+@pytest.mark.parametrize("phases", [3, 1])
+def test_stored_targets_follow_the_speed(tones, stores, speed, phases):
+    targets, length = StoredTargets(stores[phases], tied=True), len(tones.senones["tone-0"])
+    made = batch(make(tones, targets, AugmentOptions(speeds=(speed,))), (0,), source="untranscribed")
+    assert abs(made.num_frames - length / speed / 3) <= 1
+    for phase in range(3):
+        ids, _ = targets.stacked("tone-0", round(length / speed), 3, phase, speed)
+        middles = (phase + 3 * np.arange(len(ids)) + 1.5) * speed - 0.5  # where the middle was, in frames
+        rows = np.round(middles) - 1 if phases == 3 else (np.round(middles) - 1) // 3
+        expected = rows.clip(0, num_stacks(length, 3, phases) - 1) % NUM_SENONES
+        assert (ids[:, 0].numpy() == expected).all()
 
 
 def test_targets_of_another_length(tones, stores):

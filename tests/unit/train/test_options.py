@@ -1,5 +1,3 @@
-import pytest
-
 from pyasr.train.options import PhaseOptions, TrainSections
 
 
@@ -19,9 +17,3 @@ def test_sections_keep_their_presets_when_a_key_is_changed():
     sections = TrainSections(teacher={"network": {"dropout": 0.3}}, supervised={"batch_s": 5.0})
     assert sections.teacher.network.bidirectional and sections.teacher.network.dropout == 0.3
     assert not sections.supervised.network.bidirectional and sections.supervised.network.delay_frames == 3
-
-
-def test_other_speeds_are_not_for_what_is_compared_with_the_student():
-    assert TrainSections(teacher={"augment": {"speeds": [0.9, 1.1]}})
-    with pytest.raises(ValueError, match=r"supervised.augment.speeds \[0.9, 1.1\]: posteriors are stored"):
-        TrainSections(supervised={"augment": {"speeds": [0.9, 1.1]}})
