@@ -46,7 +46,7 @@ PYASR_INLINE I32 Load(const int32_t* p) {
 
 PYASR_INLINE void Store(int32_t* p, I32 v) { std::memcpy(p, &v, sizeof v); }
 
-PYASR_INLINE F32 Fill(float x) { return F32{} + x; }
+PYASR_INLINE F32 Fill(float x) { return x - F32{}; }  // - 0, unlike + 0, leaves every x as it is, -0 too
 
 PYASR_INLINE I32 Bits(F32 v) {
   I32 bits;

@@ -2,6 +2,7 @@
 #include <pybind11/pybind11.h>
 
 namespace pyasr {
+void BindGtc(pybind11::module_& m);
 void BindIsa(pybind11::module_& m);
 void BindPosterior(pybind11::module_& m);
 void BindStats(pybind11::module_& m);
@@ -10,6 +11,7 @@ void BindViterbi(pybind11::module_& m);
 
 PYBIND11_MODULE(_core, m) {
   m.doc() = "Native kernels of pyasr; pyasr.ops is their documented face.";
+  pyasr::BindGtc(m);
   pyasr::BindIsa(m);
   pyasr::BindPosterior(m);
   pyasr::BindStats(m);

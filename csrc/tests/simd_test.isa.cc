@@ -36,6 +36,9 @@ int CheckSimd() {
   for (int i = 0; i < kLanes; ++i) {
     if (out[i] != x[i]) return 8;
   }
+  for (int i = 0; i < kLanes; ++i) {
+    if (Bits(Fill(-0.0f))[i] != INT32_MIN) return 9;
+  }
   return 0;
 }
 

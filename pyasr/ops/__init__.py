@@ -1,11 +1,12 @@
 """The native kernels' Python face, one file a topic; `reference.py` holds the slow, obvious twin of each.
 
-`pyasr.ops.pack_topk` and `pyasr.ops.unpack_topk` are loaded when they are first asked for: they need torch, which
-the workers that align and count do without.
+The names below are loaded when they are first asked for: they need torch, which the workers that align and count do
+without.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 try:
@@ -17,14 +18,13 @@ except ModuleNotFoundError as error:
     ) from error
 
 if TYPE_CHECKING:
+    from pyasr.ops.gtc import gtc_compress, gtc_decode_add, gtc_decompress, gtc_encode
     from pyasr.ops.topk import pack_topk, unpack_topk
 
-__all__ = ["pack_topk", "unpack_topk"]
+__all__ = ["gtc_compress", "gtc_decode_add", "gtc_decompress", "gtc_encode", "pack_topk", "unpack_topk"]
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        from pyasr.ops import topk
-
-        return getattr(topk, name)
+        return getattr(import_module("pyasr.ops.gtc" if name.startswith("gtc_") else "pyasr.ops.topk"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from pyasr.base.errors import DataError
+from pyasr.ops.gtc import NonFiniteError
 from pyasr.ops.topk import packed_row_bytes
 from pyasr.ops.viterbi import AlignmentGraph, ViterbiResult, arc_columns
 
@@ -144,3 +145,103 @@ TOPK_GAPS = [-4 * math.log((256 - d) / 256) for d in range(256)]
 
 def _id_bits(num_senones: int) -> int:
     return max(12, (num_senones - 1).bit_length())
+
+
+def gtc_encode(
+    grad: torch.Tensor,
+    residual: torch.Tensor,
+    tau: float,
+    out: torch.Tensor | None = None,
+    num_threads: int | None = None,
+) -> tuple[torch.Tensor, int]:
+    """Twin of `pyasr.ops.gtc.gtc_encode`; num_threads is ignored."""
+    kept, tau = residual.numpy(), np.float32(tau)
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = kept + grad.numpy()
+    finite = np.isfinite(total)
+    kept[finite] = total[finite]
+    if not finite.all():
+        raise NonFiniteError(f"element {np.flatnonzero(~finite)[0]}")
+    sent = np.flatnonzero(np.abs(total) > tau)
+    if out is not None and len(sent) > len(out):
+        raise ValueError(f"out has room for {len(out)} words, {len(sent)} are needed")
+    kept[sent] -= np.copysign(tau, total[sent])
+    words = torch.from_numpy((sent << 1 | (total[sent] > 0)).astype(np.int32))
+    if out is not None:
+        words = out[: len(words)].copy_(words)
+    return words, len(words)
+
+
+def gtc_decode_add(
+    words: torch.Tensor | Sequence[torch.Tensor],
+    tau: float,
+    out: torch.Tensor,
+    count: int | Sequence[int] | None = None,
+    scale: float = 1.0,
+    num_threads: int | None = None,
+) -> None:
+    """Twin of `pyasr.ops.gtc.gtc_decode_add`; num_threads is ignored."""
+    messages, counts = ([words], [count]) if isinstance(words, torch.Tensor) else (words, count or [None] * len(words))
+    messages = [message.tolist()[:size] for message, size in zip(messages, counts, strict=True)]
+    for message in messages:
+        _check_gtc_words(message, len(out))
+    step = np.float32(float(np.float32(tau)) * scale)
+    for message in messages:
+        for word in message:
+            out.numpy()[word >> 1] += step if word & 1 else -step
+
+
+def gtc_compress(words: torch.Tensor, n: int) -> torch.Tensor:
+    """Twin of `pyasr.ops.gtc.gtc_compress`."""
+    values = words.tolist()
+    _check_gtc_words(values, n)
+    k = _rice_parameter(n, len(values))
+    low, quotients, before = "", "", -1
+    for word in values:
+        gap, before = (word >> 1) - before - 1, word >> 1
+        low += _bits(gap % 2**k * 2 + word % 2, k + 1)
+        quotients += "0" * (gap >> k) + "1"
+    header = n.to_bytes(4, "little") + len(values).to_bytes(4, "little") + bytes([k])
+    return torch.from_numpy(np.frombuffer(header + _bytes(low) + _bytes(quotients), np.uint8).copy())
+
+
+def gtc_decompress(data: torch.Tensor) -> torch.Tensor:
+    """Twin of `pyasr.ops.gtc.gtc_decompress`: reads what may be a message, and compares it with what would be."""
+    raw = data.numpy().tobytes()
+    n, count, k = int.from_bytes(raw[:4], "little"), int.from_bytes(raw[4:8], "little"), raw[8] if len(raw) > 8 else 99
+    low_bytes = (count * (k + 1) + 7) // 8
+    if n > 2**30 or k != _rice_parameter(n, count) or len(raw) < 9 + low_bytes:
+        raise DataError("sizes that cannot be")
+    low = "".join(_bits(byte, 8) for byte in raw[9 : 9 + low_bytes])
+    *quotients, rest = "".join(_bits(byte, 8) for byte in raw[9 + low_bytes :]).split("1")
+    if len(quotients) != count or len(rest) > 7:
+        raise DataError("quotients that cannot be")
+    words, before = [], -1
+    for i, quotient in enumerate(quotients):
+        field = int(low[i * (k + 1) : (i + 1) * (k + 1)][::-1], 2)
+        before += 1 + (len(quotient) << k) + (field >> 1)
+        words.append(before << 1 | field & 1)
+    _check_gtc_words(words, n)
+    result = torch.tensor(words, dtype=torch.int32)
+    if gtc_compress(result, n).numpy().tobytes() != raw:
+        raise DataError("bits that cannot be")
+    return result
+
+
+def _check_gtc_words(words: list[int], n: int) -> None:
+    indices = [word >> 1 for word in words]
+    if indices != sorted(set(indices)) or not all(0 <= index < n for index in indices):
+        raise DataError("indices that do not ascend or are out of range")
+
+
+def _rice_parameter(n: int, count: int) -> int:
+    return next(k for k in range(64) if count == 0 or (count << k) * 10000 >= n * 4812)
+
+
+def _bits(value: int, width: int) -> str:
+    """Lowest bit first."""
+    return format(value, f"0{width}b")[::-1] if width else ""
+
+
+def _bytes(bits: str) -> bytes:
+    return bytes(int(bits[i : i + 8][::-1], 2) for i in range(0, len(bits), 8))
