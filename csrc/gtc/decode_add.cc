@@ -1,7 +1,7 @@
 #include "gtc/decode_add.h"
 
 #include <algorithm>
-#include <string>
+#include <stdexcept>
 
 #include "base/check.h"
 #include "base/thread_pool.h"
@@ -10,7 +10,7 @@
 namespace pyasr {
 namespace {
 
-constexpr int64_t kWordsPerBlock = 4096;
+constexpr int64_t kWordsPerBlock = 8192;
 
 // The words whose indices lie in [begin, end).
 Span<const int32_t> Between(Span<const int32_t> words, int64_t begin, int64_t end) {
@@ -27,18 +27,17 @@ void GtcDecodeAdd(const std::vector<Span<const int32_t>>& messages, float step, 
   PYASR_CHECK(num_threads >= 1, "num_threads is ", num_threads);
   int64_t num_words = 0;
   for (const auto& words : messages) num_words += words.size;
-  const int64_t num_blocks = (num_words + kWordsPerBlock - 1) / kWordsPerBlock;
-  const int threads = num_blocks < num_threads ? static_cast<int>(num_blocks) : num_threads;
-  ParallelFor(static_cast<int64_t>(messages.size()), threads, [&](int64_t m) {
+  for (size_t m = 0; m < messages.size(); ++m) {  // a twentieth of the time, about what starting threads takes
     try {
       CheckGtcWords(messages[m], out.size);
     } catch (const std::invalid_argument& error) {
       Fail("message ", m, ": ", error.what());
     }
-  });
+  }
+  const int64_t num_blocks = (num_words + kWordsPerBlock - 1) / kWordsPerBlock;
   if (num_blocks == 0) return;
   const int64_t block = (out.size + num_blocks - 1) / num_blocks;
-  ParallelFor(num_blocks, threads, [&](int64_t b) {
+  ParallelFor(num_blocks, num_threads, [&](int64_t b) {
     for (const auto& words : messages) AddGtcWords(Between(words, b * block, (b + 1) * block), step, out.data);
   });
 }
