@@ -12,7 +12,7 @@
 
 namespace pyasr {
 
-// Each includes those before it. kAvx2: with FMA and F16C (x86-64-v3). kAvx512: F, BW, CD, DQ, VL (x86-64-v4).
+// Each includes those before it. kAvx2: with FMA, F16C and BMI2 (x86-64-v3). kAvx512: F, BW, CD, DQ, VL (x86-64-v4).
 enum class Isa : int32_t { kBaseline, kAvx2, kAvx512 };
 
 const char* IsaName(Isa isa);
