@@ -29,6 +29,11 @@ constexpr int kLanes = 4;
 
 typedef float F32 __attribute__((vector_size(4 * kLanes)));
 typedef int32_t I32 __attribute__((vector_size(4 * kLanes)));
+// The same for float64, half as many: F64, I64, and as many int32.
+constexpr int kLanes64 = kLanes / 2;
+typedef double F64 __attribute__((vector_size(8 * kLanes64)));
+typedef int64_t I64 __attribute__((vector_size(8 * kLanes64)));
+typedef int32_t HalfI32 __attribute__((vector_size(4 * kLanes64)));
 
 PYASR_INLINE F32 Load(const float* p) {
   F32 v;
@@ -46,7 +51,20 @@ PYASR_INLINE I32 Load(const int32_t* p) {
 
 PYASR_INLINE void Store(int32_t* p, I32 v) { std::memcpy(p, &v, sizeof v); }
 
+PYASR_INLINE F64 Load(const double* p) {
+  F64 v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+
+PYASR_INLINE void Store(double* p, F64 v) { std::memcpy(p, &v, sizeof v); }
+PYASR_INLINE void Store(int32_t* p, HalfI32 v) { std::memcpy(p, &v, sizeof v); }
+
 PYASR_INLINE F32 Fill(float x) { return x - F32{}; }  // - 0, unlike + 0, leaves every x as it is, -0 too
+PYASR_INLINE F64 Fill(double x) { return x - F64{}; }
+
+// Towards zero; for numbers that int32 holds.
+PYASR_INLINE HalfI32 ToInt32(F64 v) { return __builtin_convertvector(v, HalfI32); }
 
 PYASR_INLINE I32 Bits(F32 v) {
   I32 bits;
@@ -71,9 +89,21 @@ PYASR_INLINE F32 Fma(F32 a, F32 b, F32 c) {
 #endif
 }
 
+PYASR_INLINE F64 Fma(F64 a, F64 b, F64 c) {
+#if defined(__AVX512F__)
+  return (F64)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#elif defined(__AVX2__)
+  return (F64)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+#else
+  return a * b + c;
+#endif
+}
+
 // b where a is NaN, as in max(a, b) of x86.
 PYASR_INLINE F32 Max(F32 a, F32 b) { return a > b ? a : b; }
 PYASR_INLINE F32 Min(F32 a, F32 b) { return a < b ? a : b; }
+PYASR_INLINE F64 Max(F64 a, F64 b) { return a > b ? a : b; }
+PYASR_INLINE F64 Min(F64 a, F64 b) { return a < b ? a : b; }
 
 // The lanes where `mask` is -1, lowest bit first.
 PYASR_INLINE uint32_t MaskBits(I32 mask) {

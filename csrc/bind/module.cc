@@ -4,6 +4,7 @@
 namespace pyasr {
 void BindGtc(pybind11::module_& m);
 void BindIsa(pybind11::module_& m);
+void BindLattice(pybind11::module_& m);
 void BindPosterior(pybind11::module_& m);
 void BindStats(pybind11::module_& m);
 void BindViterbi(pybind11::module_& m);
@@ -13,6 +14,7 @@ PYBIND11_MODULE(_core, m) {
   m.doc() = "Native kernels of pyasr; pyasr.ops is their documented face.";
   pyasr::BindGtc(m);
   pyasr::BindIsa(m);
+  pyasr::BindLattice(m);
   pyasr::BindPosterior(m);
   pyasr::BindStats(m);
   pyasr::BindViterbi(m);

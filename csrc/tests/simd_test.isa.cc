@@ -39,6 +39,24 @@ int CheckSimd() {
   for (int i = 0; i < kLanes; ++i) {
     if (Bits(Fill(-0.0f))[i] != INT32_MIN) return 9;
   }
+  double u[kLanes64], v[kLanes64], w[kLanes64], out64[kLanes64];
+  int32_t whole[kLanes64];
+  for (int i = 0; i < kLanes64; ++i) {
+    u[i] = 0.75 * (i * 5 % kLanes64) - 3;
+    v[i] = i - 2;
+    w[i] = 0.25 * i;
+  }
+  Store(out64, Fma(Load(u), Load(v), Load(w)));
+  for (int i = 0; i < kLanes64; ++i) {
+    if (out64[i] != u[i] * v[i] + w[i]) return 10;
+  }
+  Store(out64, Max(Min(Load(u), Load(v)), Fill(-1.5)));
+  Store(whole, ToInt32(Load(u)));
+  for (int i = 0; i < kLanes64; ++i) {
+    const double min = u[i] < v[i] ? u[i] : v[i];
+    if (out64[i] != (min > -1.5 ? min : -1.5)) return 11;
+    if (whole[i] != static_cast<int32_t>(u[i])) return 12;
+  }
   return 0;
 }
 

@@ -10,6 +10,7 @@ import torch
 
 from pyasr.base.errors import DataError
 from pyasr.ops.gtc import NonFiniteError
+from pyasr.ops.lattice import Lattice, LatticePosteriors
 from pyasr.ops.topk import packed_row_bytes
 from pyasr.ops.viterbi import AlignmentGraph, ViterbiResult, arc_columns
 
@@ -245,3 +246,58 @@ def _bits(value: int, width: int) -> str:
 
 def _bytes(bits: str) -> bytes:
     return bytes(int(bits[i : i + 8][::-1], 2) for i in range(0, len(bits), 8))
+
+
+def lattice_forward_backward(
+    lattices: Sequence[Lattice],
+    loglikes: Sequence[np.ndarray],
+    arc_values: Sequence[np.ndarray],
+    acoustic_scale: float,
+    num_threads: int = 1,
+) -> list[LatticePosteriors]:
+    """Twin of `pyasr.ops.lattice.lattice_forward_backward`, from all paths one by one; num_threads is ignored."""
+    return [
+        _lattice_from_its_paths(lattice, matrix.astype(np.float64), values.astype(np.float64), acoustic_scale)
+        for lattice, matrix, values in zip(lattices, loglikes, arc_values, strict=True)
+    ]
+
+
+def _lattice_from_its_paths(
+    lattice: Lattice, loglikes: np.ndarray, values: np.ndarray, acoustic_scale: float
+) -> LatticePosteriors:
+    num_arcs = len(lattice.arc_src)
+    takes_frame = lattice.arc_senone >= 0
+    arc_scores = -lattice.arc_cost.astype(np.float64)
+    times, senones = lattice.arc_time[takes_frame], lattice.arc_senone[takes_frame]
+    arc_scores[takes_frame] += acoustic_scale * loglikes[times, senones]
+    paths = lattice_paths(lattice)
+    ends = [int(lattice.arc_dst[path[-1]]) for path in paths]
+    scores = np.array([math.fsum(arc_scores[path]) - float(lattice.final_cost[end]) for path, end in zip(paths, ends)])
+    log_total = scores.max() + math.log(math.fsum(np.exp(scores - scores.max())))
+    probabilities = np.exp(scores - log_total)
+    path_values = np.array([math.fsum(values[path]) for path in paths])
+    expected = math.fsum(probabilities * path_values)
+    posteriors, arc_gradient = np.zeros(num_arcs), np.zeros(num_arcs)
+    for path, probability, value in zip(paths, probabilities, path_values):
+        posteriors[path] += probability
+        arc_gradient[path] += probability * (value - expected)
+    sums: dict[tuple[int, int], float] = {}
+    for arc in np.flatnonzero(takes_frame):
+        pair = int(lattice.arc_time[arc]), int(lattice.arc_senone[arc])
+        sums[pair] = sums.get(pair, 0.0) + arc_gradient[arc]
+    frame, senone = np.array(list(sums), np.int32).reshape(-1, 2).T
+    return LatticePosteriors(log_total, posteriors, expected, frame, senone, np.array(list(sums.values())))
+
+
+def lattice_paths(lattice: Lattice) -> list[list[int]]:
+    """The arcs of each path from the start to a final state."""
+    paths = []
+
+    def extend(state: int, path: list[int]) -> None:
+        if lattice.final_cost[state] < math.inf:
+            paths.append(path)
+        for arc in np.flatnonzero(lattice.arc_src == state):
+            extend(int(lattice.arc_dst[arc]), [*path, int(arc)])
+
+    extend(0, [])
+    return paths
