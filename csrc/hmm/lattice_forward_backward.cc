@@ -102,45 +102,36 @@ class FrameSums {
   double posterior_ = 0, gradient_ = 0;
 };
 
-struct SenoneGradient {
-  int32_t frame;
-  int32_t senone;
-  double gradient;
-};
-
-// The arcs' gradients by frame and senone. Arcs come in the order of frames, so the place of a senone is one of this
+// Sums the arcs' gradients by frame and senone, in place: `gradient` (A,) and `senones` (A,) hold the sums at their
+// beginning then, and are not read behind it. Arcs come in the order of frames, so the place of a senone is one of this
 // frame when it is not before the frame's first. No branch foresees which senones come again: none is taken.
-void SumBySenone(const Lattice& lattice, const double* posteriors, const double* arc_gradient, int64_t num_senones,
-                 double gradient_tolerance, LatticePosteriors* result) {
-  const int64_t num_arcs = lattice.arc_src.size;
-  const auto sums = Uninitialised<SenoneGradient>(num_arcs);
+void SumBySenone(const Lattice& lattice, const double* posteriors, int64_t num_senones, double gradient_tolerance,
+                 double* gradient, int32_t* senones, LatticePosteriors* result) {
   std::vector<int64_t> places(num_senones, -1);
   FrameSums frame_sums(gradient_tolerance);
-  int64_t size = 0, first = 0, frame = 0;
-  for (int64_t a = 0; a < num_arcs; ++a) {
+  int64_t size = 0, first = 0;
+  int32_t frame = 0;
+  const auto end_frame = [&] {
+    frame_sums.Check(frame);
+    result->frame.insert(result->frame.end(), size - first, frame++);
+    first = size;
+  };
+  for (int64_t a = 0; a < lattice.arc_src.size; ++a) {
     const int32_t senone = lattice.arc_senone[a];
     if (senone == kNoSenone) continue;
-    if (lattice.arc_time[a] != frame) {
-      frame_sums.Check(frame++);
-      first = size;
-    }
-    frame_sums.Add(posteriors[a], arc_gradient[a]);
+    if (lattice.arc_time[a] != frame) end_frame();
+    frame_sums.Add(posteriors[a], gradient[a]);
     const bool is_new = places[senone] < first;
     const int64_t place = is_new ? size : places[senone];
+    const double before = is_new ? 0.0 : gradient[place];
+    gradient[place] = before + gradient[a];
+    senones[place] = senone;
     places[senone] = place;
-    const double before = is_new ? 0.0 : sums[place].gradient;
-    sums[place] = {lattice.arc_time[a], senone, before + arc_gradient[a]};
     size += is_new;
   }
-  if (size > 0) frame_sums.Check(frame);
-  result->frame.resize(size);
-  result->senone.resize(size);
-  result->gradient.resize(size);
-  for (int64_t i = 0; i < size; ++i) {
-    result->frame[i] = sums[i].frame;
-    result->senone[i] = sums[i].senone;
-    result->gradient[i] = sums[i].gradient;
-  }
+  if (size > 0) end_frame();
+  result->senone.assign(senones, senones + size);
+  result->gradient.assign(gradient, gradient + size);
 }
 
 }  // namespace
@@ -161,7 +152,6 @@ LatticePosteriors LatticeForwardBackward(const Lattice& lattice, MatrixView<cons
   const auto exponent = Uninitialised<int32_t>(room);
   const auto states = Uninitialised<LatticeState>(num_states);
   const auto end_posteriors = Uninitialised<double>(num_states);
-  const auto arc_gradient = Uninitialised<double>(num_arcs);
   const ArcWeights weights{mantissa.get(), exponent.get()};
 
   LatticePosteriors result;
@@ -169,10 +159,12 @@ LatticePosteriors LatticeForwardBackward(const Lattice& lattice, MatrixView<cons
   if (bad >= 0) FailForScore(lattice, loglikes, scale, bad);
   PYASR_FOR_ISA(ForwardPass)(lattice, weights, values.data, states.get());
   EndPaths(lattice, states.get(), end_posteriors.get(), &result);
+  // What is left of the weights is of no more use: the gradient takes their place.
   PYASR_FOR_ISA(BackwardPass)
   (lattice, weights, values.data, result.expected, end_posteriors.get(), states.get(), posteriors.data,
-   arc_gradient.get());
-  SumBySenone(lattice, posteriors.data, arc_gradient.get(), loglikes.cols, kTolerance * (1 + highest_value), &result);
+   mantissa.get());
+  SumBySenone(lattice, posteriors.data, loglikes.cols, kTolerance * (1 + highest_value), mantissa.get(),
+              exponent.get(), &result);
   return result;
 }
 

@@ -31,7 +31,7 @@ PYASR_DECLARE_ISA(
     // states (n,): gets alpha and V of all of them.
     void ForwardPass(const Lattice& lattice, ArcWeights weights, const float* values, LatticeState* states);
     // states (n,): as ForwardPass left them; end_posteriors (n,): P(pi ends in s).
-    // Gives gamma(a) and dE/dw(a).
+    // Gives gamma(a) and dE/dw(a), which may take the place of weights.mantissa.
     void BackwardPass(const Lattice& lattice, ArcWeights weights, const float* values, double expected,
                       const double* end_posteriors, LatticeState* states, double* posteriors, double* gradient);)
 
