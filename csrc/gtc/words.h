@@ -1,4 +1,4 @@
-// Words of gradient threshold compression (Strom 2015): which weights move by the threshold tau, and whether up or down.
+// Words of gradient threshold compression (Strom 2015): which weights move by the threshold tau, and up or down.
 //
 //   word = (index << 1) | (1 if +tau, 0 if -tau),  0 <= index < n <= 2^30, so a word fits an int32
 //
