@@ -50,7 +50,9 @@ struct InArc {
 struct InGraph {
   std::vector<int32_t> begin;              // (S+1,) first incoming arc of each state
   std::vector<InArc> arcs;                 // (A,) of each state in ascending order of `arc`
-  std::vector<int32_t> first_dst, end_dst;  // (S,) the states that a state leads to lie in [first_dst, end_dst)
+  // (S,) The states that s and all after it lead to begin at first_dst[s]; those that s and all before it lead to end
+  // before end_dst[s]. In a graph numbered from left to right these are the bounds of what a band of states leads to.
+  std::vector<int32_t> first_dst, end_dst;
 
   explicit InGraph(const AlignmentGraph& graph)
       : begin(graph.final_cost.size + 1),
@@ -68,6 +70,8 @@ struct InGraph {
         end_dst[s] = std::max(end_dst[s], dst + 1);
       }
     }
+    for (size_t s = 1; s < end_dst.size(); ++s) end_dst[s] = std::max(end_dst[s], end_dst[s - 1]);
+    for (size_t s = first_dst.size() - 1; s > 0; --s) first_dst[s - 1] = std::min(first_dst[s - 1], first_dst[s]);
   }
 };
 
@@ -79,19 +83,22 @@ struct Costs {
 
   explicit Costs(int64_t num_states) : of(num_states, kInfinity) {}
 
-  // Drops what is more than `beam` above the best, and narrows the band to what is left.
-  void Prune(double beam) {
-    if (begin == end) return;
-    const double limit = beam + *std::min_element(of.begin() + begin, of.begin() + end);
+  // Drops what is more than `beam` above the lowest, and narrows the band to what is left.
+  void Prune(double beam, double lowest) {
+    const double limit = beam + lowest;
     for (int64_t s = begin; s < end; ++s) of[s] = of[s] <= limit ? of[s] : kInfinity;
     while (begin < end && of[begin] == kInfinity) ++begin;
     while (begin < end && of[end - 1] == kInfinity) --end;
   }
 };
 
-// The arcs by which the states begin, begin + 1, ... were entered at one frame.
+// The arcs by which the states of each frame's band were entered.
 struct BackPointers {
-  int64_t begin;
+  struct Frame {
+    int64_t begin;  // the first state of the band
+    size_t offset;  // of its arc in `arcs`; those of the next states follow
+  };
+  std::vector<Frame> frames;
   std::vector<int32_t> arcs;
 };
 
@@ -108,35 +115,38 @@ void CheckLoglikes(const AlignmentGraph& graph, const float* loglikes, int64_t f
   }
 }
 
-// One frame: the costs of `next` from those of `now`, and the arcs that gave them. False when NaN or -inf came up
-// among the costs: the log-likelihoods of active states (or of inactive ones, which does not matter) are NaN or +inf.
-bool Step(const InGraph& graph, const float* loglikes, double scale, const Costs& now, Costs& next,
-          std::vector<int32_t>& entered_by) {
+struct StepResult {
+  double lowest;  // of the costs
+  bool sane;      // no NaN or -inf among them
+};
+
+// One frame: the costs of `next` from those of `now`, and the arcs that gave them, added to `arcs`. Not sane: the
+// log-likelihoods of active states (or of inactive ones, which does not matter) are NaN or +inf.
+StepResult Step(const InGraph& graph, const float* loglikes, double scale, const Costs& now, Costs& next,
+                std::vector<int32_t>& arcs) {
   std::fill(next.of.begin() + next.begin, next.of.begin() + next.end, kInfinity);
-  int32_t begin = static_cast<int32_t>(now.of.size()), end = 0;
-  for (int64_t s = now.begin; s < now.end; ++s) {
-    begin = std::min(begin, graph.first_dst[s]);
-    end = std::max(end, graph.end_dst[s]);
-  }
-  begin = std::min(begin, end);
+  const int32_t end = graph.end_dst[now.end - 1], begin = std::min(graph.first_dst[now.begin], end);
   next.begin = begin;
   next.end = end;
-  entered_by.resize(end - begin);
-  bool sane = true;
+  const size_t offset = arcs.size();
+  arcs.resize(offset + static_cast<size_t>(end - begin));
+  int32_t* entered_by = arcs.data() + offset;
+  StepResult result{kInfinity, true};
   for (int32_t dst = begin; dst < end; ++dst) {
     double best = kInfinity;
     int32_t best_arc = -1;
     for (int32_t i = graph.begin[dst]; i < graph.begin[dst + 1]; ++i) {
       const InArc& in = graph.arcs[i];
       const double cost = now.of[in.src] + in.cost - scale * loglikes[in.column];
-      sane &= cost > -kInfinity;
+      result.sane &= cost > -kInfinity;
       best_arc = Select(cost < best, in.arc, best_arc);
       best = cost < best ? cost : best;
     }
     next.of[dst] = best;
     entered_by[dst - begin] = best_arc;
+    result.lowest = best < result.lowest ? best : result.lowest;
   }
-  return sane;
+  return result;
 }
 
 int64_t SourceOf(const AlignmentGraph& graph, int32_t arc) {
@@ -156,16 +166,17 @@ Alignment ViterbiAlign(const AlignmentGraph& graph, MatrixView<const float> logl
   Costs now(num_states), next(num_states);
   now.of[0] = 0.0;
   now.end = 1;
-  std::vector<int32_t> entered_by;
-  std::vector<BackPointers> back;
-  back.reserve(num_frames);
+  BackPointers back;
+  back.frames.reserve(num_frames);
   for (int64_t t = 0; t < num_frames; ++t) {
-    const bool sane = Step(in_graph, loglikes.row(t), scale, now, next, entered_by);
-    if (!sane) CheckLoglikes(graph, loglikes.row(t), t, now);
+    const size_t offset = back.arcs.size();
+    const StepResult step = Step(in_graph, loglikes.row(t), scale, now, next, back.arcs);
+    if (!step.sane) CheckLoglikes(graph, loglikes.row(t), t, now);
     const int64_t first = next.begin;
-    next.Prune(beam);
+    next.Prune(beam, step.lowest);
     if (next.begin == next.end) return {};
-    back.push_back({next.begin, {entered_by.begin() + (next.begin - first), entered_by.begin() + (next.end - first)}});
+    back.frames.push_back({next.begin, offset + static_cast<size_t>(next.begin - first)});
+    back.arcs.resize(offset + static_cast<size_t>(next.end - first));
     std::swap(now, next);
   }
 
@@ -182,7 +193,7 @@ Alignment ViterbiAlign(const AlignmentGraph& graph, MatrixView<const float> logl
   result.ok = true;
   result.arcs.resize(num_frames);
   for (int64_t t = num_frames - 1; t >= 0; --t) {
-    result.arcs[t] = back[t].arcs[state - back[t].begin];
+    result.arcs[t] = back.arcs[back.frames[t].offset + static_cast<size_t>(state - back.frames[t].begin)];
     state = SourceOf(graph, result.arcs[t]);
   }
   return result;
