@@ -66,6 +66,17 @@ PYASR_INLINE F64 Fill(double x) { return x - F64{}; }
 // Towards zero; for numbers that int32 holds.
 PYASR_INLINE HalfI32 ToInt32(F64 v) { return __builtin_convertvector(v, HalfI32); }
 
+// kLanes floats of which p holds the upper halves (bfloat16).
+PYASR_INLINE F32 LoadUpperHalves(const uint16_t* p) {
+  typedef uint16_t U16 __attribute__((vector_size(2 * kLanes)));
+  U16 halves;
+  std::memcpy(&halves, p, sizeof halves);
+  const I32 bits = __builtin_convertvector(halves, I32) << 16;
+  F32 v;
+  std::memcpy(&v, &bits, sizeof v);
+  return v;
+}
+
 PYASR_INLINE I32 Bits(F32 v) {
   I32 bits;
   std::memcpy(&bits, &v, sizeof v);
@@ -135,6 +146,23 @@ PYASR_INLINE float MaxOf(F32 v) {
     for (int i = 0; i < n; ++i) part[i] = part[i] > part[i + n] ? part[i] : part[i + n];
   }
   return part[0];
+}
+
+// exp(x) for x <= 0 within 2e-7 (1 + |x| / 3) of its value, 1 at 0; below -87 it stays at exp(-87) = 1.6e-38, and NaN
+// stays NaN. 2^n times 2^r, |r| <= 1/2, a polynomial fitted to the least relative error (9e-8). Nothing is fused: the
+// same bits in every set.
+PYASR_INLINE F32 ExpOfNegative(F32 x) {
+  const F32 in_octaves = Max(Fill(-87.0f), x) * 1.44269504f;
+  // 1.5 * 2^23, so that the low bits hold the nearest whole number, plus 127 as in exponents of floats.
+  constexpr float kShift = 12582912.0f + 127.0f;
+  const F32 shifted = in_octaves + kShift;
+  const F32 r = in_octaves - (shifted - kShift);
+  F32 p = r * 1.326472731e-3f + 9.671512991e-3f;
+  p = p * r + 5.550733581e-2f;
+  p = p * r + 0.2402224243f;
+  p = p * r + 0.6931470037f;
+  p = p * r + 1.0f;
+  return p * FromBits(Bits(shifted) << 23);
 }
 
 }  // namespace PYASR_ISA

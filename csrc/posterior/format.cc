@@ -1,6 +1,7 @@
 #include "posterior/format.h"
 
 #include <cmath>
+#include <limits>
 
 #include "base/check.h"
 
@@ -23,6 +24,12 @@ TopkLevels MakeLevels() {
     levels.tail_odds[d] = (v * v) / ((512 - v) * (512 - v));
   }
   for (int d = 0; d < kLastGap; ++d) levels.gap_middle[d] = (levels.gap[d] + levels.gap[d + 1]) / 2;
+  levels.gap_middle[kLastGap] = std::numeric_limits<double>::infinity();
+  int code = 0;
+  for (size_t cell = 0; cell < levels.code_of_cell.size(); ++cell) {
+    while (levels.gap_middle[code] * kGapCells < static_cast<double>(cell)) ++code;
+    levels.code_of_cell[cell] = static_cast<uint8_t>(code);
+  }
   return levels;
 }
 

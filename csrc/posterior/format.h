@@ -26,6 +26,7 @@ namespace pyasr {
 constexpr int64_t kMaxTopk = 64;
 constexpr int64_t kMaxSenones = 65535;
 constexpr int kLastGap = 255;
+constexpr int kGapCells = 64;  // a nat
 
 struct TopkFormat {
   int64_t k;
@@ -39,10 +40,20 @@ struct TopkFormat {
 };
 
 struct TopkLevels {
-  std::array<double, 256> gap;            // -log r_d in nats, ascending from 0
-  std::array<double, 256> ratio;          // r_d, exact
-  std::array<double, kLastGap> gap_middle;  // between gap[d] and gap[d + 1]
-  std::array<double, 256> tail_odds;      // t_c / (1 - t_c)
+  std::array<double, 256> gap;         // -log r_d in nats, ascending from 0
+  std::array<double, 256> ratio;       // r_d, exact
+  std::array<double, 256> gap_middle;  // between gap[d] and gap[d + 1]; behind the last, infinity
+  std::array<double, 256> tail_odds;   // t_c / (1 - t_c)
+  // The least code of gaps in [cell / kGapCells, (cell + 1) / kGapCells) nats. The levels lie farther apart than a cell
+  // is wide, so the greatest is 1 more at most.
+  std::array<uint8_t, kGapCells * 23> code_of_cell;
+
+  // The nearest level's code; of two equally near ones the lower.
+  int GapCode(double gap) const {
+    const double inside = gap > 0 ? (gap < 22.5 ? gap : 22.5) : 0;
+    const int code = code_of_cell[static_cast<int>(inside * kGapCells)];
+    return code + (gap_middle[code] < gap);
+  }
 };
 
 const TopkLevels& Levels();

@@ -11,9 +11,12 @@
 namespace pyasr {
 namespace {
 
-constexpr int64_t kBlock = 128;  // logits handled together: a power of two
-constexpr int64_t kRowsPerItem = 32;
+static_assert(kMaxTopk <= kMostSelected);
+
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
+// Rows whose gaps are coded together: in a row each code waits for the one before it, and 8 such chains keep a core busy.
+constexpr int64_t kRowsTogether = 8;
+constexpr int64_t kLogitsPerItem = 65536;
 
 inline float ToFloat(float x) { return x; }
 inline float ToFloat(Bf16 x) {
@@ -23,85 +26,20 @@ inline float ToFloat(Bf16 x) {
   return value;
 }
 
-// exp(x) for x <= 0 within 2e-7 of its value, without branches: 2^n times a polynomial in the rest, |rest| <= log(2) / 2
-// (Taylor's, to the sixth power: its error is below half a unit in the last place). Below -87 it stays at 1.6e-38.
-inline float ExpOfNegative(float x) {
-  x = x > -87.0f ? x : -87.0f;
-  const float shifted = x * 1.44269504f + 12582912.0f;  // 1.5 * 2^23: the low bits now hold round(x / log 2)
-  const float n = shifted - 12582912.0f;
-  const float rest = (x - n * 0.693359375f) + n * 2.12194440e-4f;  // log 2 in two parts, the first exact times n
-  float p = 1.0f / 720;
-  p = p * rest + 1.0f / 120;
-  p = p * rest + 1.0f / 24;
-  p = p * rest + 1.0f / 6;
-  p = p * rest + 0.5f;
-  p = p * rest + 1.0f;
-  p = p * rest + 1.0f;
-  uint32_t bits;
-  std::memcpy(&bits, &shifted, sizeof bits);
-  bits = (bits + 127) << 23;
-  float power;
-  std::memcpy(&power, &bits, sizeof power);
-  return p * power;
+void Select(const float* row, int64_t size, int k, const float* next, TopkSelection* selection) {
+  PYASR_FOR_ISA(SelectTopk)(row, size, k, next, selection);
+}
+void Select(const Bf16* row, int64_t size, int k, const Bf16* next, TopkSelection* selection) {
+  PYASR_FOR_ISA(SelectTopkBf16)(row, size, k, next, selection);
 }
 
-// The k best so far, in descending order; of equal ones the earlier, which has the lower id, stays in front.
-struct Best {
-  int64_t k;
-  int64_t size = 0;
-  float logit[kMaxTopk];
-  int32_t id[kMaxTopk];
-
-  float Threshold() const { return size < k ? -kInfinity : logit[k - 1]; }
-  void Offer(float x, int32_t senone_id) {
-    if (size == k && !(x > logit[k - 1])) return;
-    int64_t i = size < k ? size++ : k - 1;
-    for (; i > 0 && x > logit[i - 1]; --i) {
-      logit[i] = logit[i - 1];
-      id[i] = id[i - 1];
-    }
-    logit[i] = x;
-    id[i] = senone_id;
-  }
-};
-
-// Where maximum and sum of exp(x - maximum) over the logits seen so far are kept.
-struct Normaliser {
-  float max = -kInfinity;
-  double sum = 0;
-
-  void Add(const float* x, float max_of_x) {  // kBlock logits
-    if (max_of_x > max) {
-      sum *= std::exp(static_cast<double>(max) - max_of_x);
-      max = max_of_x;
-    }
-    if (max == -kInfinity) return;
-    float p[kBlock];
-    for (int64_t i = 0; i < kBlock; ++i) p[i] = ExpOfNegative(x[i] - max);
-    // Halves added to halves: vectorises, and rounds less than one running sum.
-    for (int64_t half = kBlock / 2; half > 0; half /= 2) {
-      for (int64_t i = 0; i < half; ++i) p[i] += p[half + i];
-    }
-    sum += p[0];
-  }
-};
-
-float MaxOfBlock(const float* x) {
-  float max[kBlock / 2];
-  for (int64_t i = 0; i < kBlock / 2; ++i) max[i] = x[i] > x[kBlock / 2 + i] ? x[i] : x[kBlock / 2 + i];
-  for (int64_t half = kBlock / 4; half > 0; half /= 2) {
-    for (int64_t i = 0; i < half; ++i) max[i] = max[i] > max[half + i] ? max[i] : max[half + i];
-  }
-  return max[0];
-}
-
-void CheckBlock(const float* x, int64_t size, int64_t first_id, int64_t row) {
-  int32_t bad = 0;
-  for (int64_t i = 0; i < size; ++i) bad += !(x[i] < kInfinity);
-  if (bad == 0) return;
+template <typename T>
+[[noreturn]] void Refuse(const T* logits, int64_t size, int64_t row) {
   for (int64_t i = 0; i < size; ++i) {
-    PYASR_CHECK(x[i] < kInfinity, "row ", row, ": logit of senone ", first_id + i, " is ", x[i]);
+    const float x = ToFloat(logits[i]);
+    PYASR_CHECK(x < kInfinity, "row ", row, ": logit of senone ", i, " is ", x);
   }
+  Fail("row ", row, ": all ", size, " logits are -inf");
 }
 
 // Steps of sqrt(tail) against sqrt(head), see format.h.
@@ -110,7 +48,7 @@ uint8_t TailCode(double tail, double head) {
   return static_cast<uint8_t>(std::min(255.0, std::floor(256 * (a / (a + b)))));
 }
 
-void WriteIds(const Best& best, const TopkFormat& format, uint8_t* out) {
+void WriteIds(const TopkSelection& best, const TopkFormat& format, uint8_t* out) {
   uint32_t pending = 0;
   int bits = 0;
   for (int64_t i = 0; i < format.k; ++i) {
@@ -123,45 +61,41 @@ void WriteIds(const Best& best, const TopkFormat& format, uint8_t* out) {
   if (bits > 0) *out = static_cast<uint8_t>(pending);
 }
 
-void WriteGaps(const Best& best, int64_t k, uint8_t* out) {
+// out[r] is where the gaps of row r go.
+void WriteGaps(const TopkSelection* best, int64_t num_rows, int64_t k, uint8_t* const* out) {
   const TopkLevels& levels = Levels();
-  double carry = 0;  // exact minus stored: what the next gap makes good
+  double carry[kRowsTogether] = {};  // exact minus stored: what the next gap makes good
   for (int64_t i = 1; i < k; ++i) {
-    // Both -inf: their difference is NaN, and they are equal.
-    const double step =
-        best.logit[i] == best.logit[i - 1] ? 0.0 : static_cast<double>(best.logit[i - 1]) - best.logit[i];
-    const double gap = step + carry;
-    // The nearest level; of two equally near the lower.
-    const int64_t d =
-        std::lower_bound(levels.gap_middle.begin(), levels.gap_middle.end(), gap) - levels.gap_middle.begin();
-    carry = d == kLastGap ? 0.0 : gap - levels.gap[d];
-    *out++ = static_cast<uint8_t>(d);
+    for (int64_t r = 0; r < num_rows; ++r) {
+      const float left = best[r].logit[i - 1], right = best[r].logit[i];
+      // Both -inf: their difference is NaN, and they are equal.
+      const double step = left == right ? 0.0 : static_cast<double>(left) - right;
+      const double gap = step + carry[r];
+      const int code = levels.GapCode(gap);
+      carry[r] = code == kLastGap ? 0.0 : gap - levels.gap[code];
+      out[r][i - 1] = static_cast<uint8_t>(code);
+    }
   }
 }
 
 template <typename T>
-void PackRow(const T* logits, const TopkFormat& format, int64_t row, uint8_t* out) {
-  Best best{format.k, 0, {}, {}};
-  Normaliser normaliser;
-  float x[kBlock];
-  for (int64_t first = 0; first < format.num_senones; first += kBlock) {
-    const int64_t size = std::min(kBlock, format.num_senones - first);
-    for (int64_t i = 0; i < size; ++i) x[i] = ToFloat(logits[first + i]);
-    CheckBlock(x, size, first, row);
-    std::fill(x + size, x + kBlock, -kInfinity);
-    const float max = MaxOfBlock(x);
-    normaliser.Add(x, max);
-    if (best.size < format.k || max > best.Threshold()) {
-      for (int64_t i = 0; i < size; ++i) best.Offer(x[i], static_cast<int32_t>(first + i));
-    }
+void PackRows(MatrixView<const T> logits, const TopkFormat& format, int64_t begin, int64_t end,
+              MatrixView<uint8_t> packed) {
+  TopkSelection best[kRowsTogether];
+  uint8_t* gaps[kRowsTogether];
+  for (int64_t row = begin; row < end; ++row) {
+    const T* x = logits.row(row);
+    TopkSelection& selection = best[row - begin];
+    Select(x, format.num_senones, static_cast<int>(format.k), row + 1 < logits.rows ? logits.row(row + 1) : x,
+           &selection);
+    if (!selection.valid) Refuse(x, format.num_senones, row);
+    const double tail = format.k == format.num_senones ? 0.0 : std::max(0.0, selection.sum - selection.head);
+    uint8_t* const out = packed.row(row);
+    WriteIds(selection, format, out);
+    out[format.id_bytes] = TailCode(tail, selection.head);
+    gaps[row - begin] = out + format.id_bytes + 1;
   }
-  PYASR_CHECK(normaliser.max > -kInfinity, "row ", row, ": all ", format.num_senones, " logits are -inf");
-  double head = 0;
-  for (int64_t i = 0; i < format.k; ++i) head += std::exp(static_cast<double>(best.logit[i]) - normaliser.max);
-  const double tail = format.k == format.num_senones ? 0.0 : std::max(0.0, normaliser.sum - head);
-  WriteIds(best, format, out);
-  out[format.id_bytes] = TailCode(tail, head);
-  WriteGaps(best, format.k, out + format.id_bytes + 1);
+  WriteGaps(best, end - begin, format.k, gaps);
 }
 
 template <typename T>
@@ -170,10 +104,11 @@ void Pack(MatrixView<const T> logits, const TopkFormat& format, MatrixView<uint8
   PYASR_CHECK_EQ(packed.rows, logits.rows, "rows of packed against rows of logits");
   PYASR_CHECK_EQ(packed.cols, format.row_bytes, "columns of packed against bytes of a row");
   PYASR_CHECK(num_threads >= 1, "num_threads is ", num_threads);
-  ParallelFor((logits.rows + kRowsPerItem - 1) / kRowsPerItem, num_threads, [&](int64_t item) {
-    const int64_t end = std::min(logits.rows, (item + 1) * kRowsPerItem);
-    for (int64_t row = item * kRowsPerItem; row < end; ++row) {
-      PackRow(logits.row(row), format, row, packed.row(row));
+  const int64_t rows_per_item = kRowsTogether * std::max<int64_t>(1, kLogitsPerItem / kRowsTogether / logits.cols);
+  ParallelFor((logits.rows + rows_per_item - 1) / rows_per_item, num_threads, [&](int64_t item) {
+    const int64_t end = std::min(logits.rows, (item + 1) * rows_per_item);
+    for (int64_t row = item * rows_per_item; row < end; row += kRowsTogether) {
+      PackRows(logits, format, row, std::min(end, row + kRowsTogether), packed);
     }
   });
 }
