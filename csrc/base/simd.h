@@ -110,8 +110,16 @@ PYASR_INLINE F64 Fma(F64 a, F64 b, F64 c) {
 #endif
 }
 
-// b where a is NaN, as in max(a, b) of x86.
-PYASR_INLINE F32 Max(F32 a, F32 b) { return a > b ? a : b; }
+// b where either is NaN, as in max(a, b) of x86 (which GCC does not find for every a > b ? a : b).
+PYASR_INLINE F32 Max(F32 a, F32 b) {
+#if defined(__AVX512F__)
+  return (F32)_mm512_mask_max_ps((__m512)a, 0xFFFF, (__m512)a, (__m512)b);  // GCC 12 warns in _mm512_max_ps
+#elif defined(__AVX2__)
+  return (F32)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+  return a > b ? a : b;
+#endif
+}
 PYASR_INLINE F32 Min(F32 a, F32 b) { return a < b ? a : b; }
 PYASR_INLINE F64 Max(F64 a, F64 b) { return a > b ? a : b; }
 PYASR_INLINE F64 Min(F64 a, F64 b) { return a < b ? a : b; }
@@ -148,21 +156,28 @@ PYASR_INLINE float MaxOf(F32 v) {
   return part[0];
 }
 
-// exp(x) for x <= 0 within 2e-7 (1 + |x| / 3) of its value, 1 at 0; below -87 it stays at exp(-87) = 1.6e-38, and NaN
-// stays NaN. 2^n times 2^r, |r| <= 1/2, a polynomial fitted to the least relative error (9e-8). Nothing is fused: the
-// same bits in every set.
+// Replaces each x <= 0 by exp(x) within 2e-7 (1 + |x| / 2) of its value, 0 by 1; below -87 it stays at exp(-87) =
+// 1.6e-38, and NaN stays NaN. 2^n times 2^r, |r| <= 1/2, a polynomial of least relative error (9e-8). Nothing is fused:
+// the same bits in every set. Several vectors go step by step together, since each step waits for the one before it.
+template <int n>
+PYASR_INLINE void ExpOfNegative(F32 (&x)[n]) {
+  constexpr float kShift = 12582912.0f + 127.0f;  // 1.5 * 2^23: the low bits hold n, + 127 as in exponents of floats
+  F32 r[n], p[n], power[n];
+  for (int i = 0; i < n; ++i) r[i] = Max(Fill(-87.0f), x[i]) * 1.44269504f;
+  for (int i = 0; i < n; ++i) power[i] = r[i] + kShift;
+  for (int i = 0; i < n; ++i) r[i] -= power[i] - kShift;
+  for (int i = 0; i < n; ++i) p[i] = r[i] * 1.326472731e-3f + 9.671512991e-3f;
+  for (int i = 0; i < n; ++i) p[i] = p[i] * r[i] + 5.550733581e-2f;
+  for (int i = 0; i < n; ++i) p[i] = p[i] * r[i] + 0.2402224243f;
+  for (int i = 0; i < n; ++i) p[i] = p[i] * r[i] + 0.6931470037f;
+  for (int i = 0; i < n; ++i) p[i] = p[i] * r[i] + 1.0f;
+  for (int i = 0; i < n; ++i) x[i] = p[i] * FromBits(Bits(power[i]) << 23);
+}
+
 PYASR_INLINE F32 ExpOfNegative(F32 x) {
-  const F32 in_octaves = Max(Fill(-87.0f), x) * 1.44269504f;
-  // 1.5 * 2^23, so that the low bits hold the nearest whole number, plus 127 as in exponents of floats.
-  constexpr float kShift = 12582912.0f + 127.0f;
-  const F32 shifted = in_octaves + kShift;
-  const F32 r = in_octaves - (shifted - kShift);
-  F32 p = r * 1.326472731e-3f + 9.671512991e-3f;
-  p = p * r + 5.550733581e-2f;
-  p = p * r + 0.2402224243f;
-  p = p * r + 0.6931470037f;
-  p = p * r + 1.0f;
-  return p * FromBits(Bits(shifted) << 23);
+  F32 y[] = {x};
+  ExpOfNegative(y);
+  return y[0];
 }
 
 }  // namespace PYASR_ISA

@@ -14,7 +14,7 @@ namespace {
 static_assert(kMaxTopk <= kMostSelected);
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-// Rows whose gaps are coded together: in a row each code waits for the one before it, and 8 such chains keep a core busy.
+// Rows whose gaps are coded together: in a row each code waits for the one before it; 8 such chains keep a core busy.
 constexpr int64_t kRowsTogether = 8;
 constexpr int64_t kLogitsPerItem = 65536;
 

@@ -8,8 +8,8 @@
 // Candidates are then looked up by their bits and sorted by counting, for each, those that come before it: for some
 // 20 of them n^2 comparisons without a branch take less time than few with branches that nobody can foresee.
 //
-// Logits are taken in stripes of 32, whatever the vectors' length; sums and products are not fused. So results
-// are the same bits in every instruction set, at the cost of some 5 instead of 4 cycles for 8 exponentials.
+// Logits are taken in stripes of 32, whatever the vectors' length, and sums and products are not fused. So results are
+// the same bits in every instruction set; fused, a row of 3183 from memory takes a tenth less time (AVX2, Zen 3).
 #include "posterior/select_topk.h"
 
 #include "base/simd.h"
@@ -46,7 +46,8 @@ struct Chunk {
   int num_stripes;
   T last[kStripe];
 
-  Chunk(const T* logits, int size) : data(logits), num_whole(size / kStripe), num_stripes((size + kStripe - 1) / kStripe) {
+  Chunk(const T* logits, int size)
+      : data(logits), num_whole(size / kStripe), num_stripes((size + kStripe - 1) / kStripe) {
     if (num_whole == num_stripes) return;
     for (int i = 0; i < kStripe; ++i) SetToMinusInfinity(&last[i]);
     std::memcpy(last, logits + num_whole * kStripe, (size - num_whole * kStripe) * sizeof(T));
@@ -79,12 +80,8 @@ struct GroupMaxima {
   }
 
   int NumAbove(float threshold) const {
-    I32 above{};
-    for (int i = 0; i < kGroups; i += kLanes) above -= Load(max + i) > Fill(threshold);
-    int32_t counts[kLanes];
-    Store(counts, above);
     int total = 0;
-    for (int32_t count : counts) total += count;
+    for (int i = 0; i < kGroups; i += kLanes) total += __builtin_popcount(MaskBits(Load(max + i) > Fill(threshold)));
     return total;
   }
 
@@ -155,10 +152,9 @@ class RowSelector {
   // False when the row cannot be valid.
   bool Select(const T* next, TopkSelection* selection) {
     for (int64_t first = 0; first < size_; first += kChunk) {
-      const int64_t left = size_ - first;
-      if (!Add(static_cast<int32_t>(first), left < kChunk ? left : kChunk, left > kChunk ? row_ + first + kChunk : next)) {
-        return false;
-      }
+      const bool last = size_ - first <= kChunk;
+      const int size = static_cast<int>(last ? size_ - first : kChunk);
+      if (!Add(static_cast<int32_t>(first), size, last ? next : row_ + first + kChunk)) return false;
     }
     if (!(max_ > -kInfinity)) return false;
     Sort(found_, k_, sorted_);
@@ -205,13 +201,14 @@ class RowSelector {
         const T* stripe = chunk.stripe(i);
         for (size_t byte = 0; byte < kStripe * sizeof(T); byte += 64) __builtin_prefetch(ahead + byte);
         ahead += kStripe * sizeof(T);
+        F32 x[kVectors];
+        for (int v = 0; v < kVectors; ++v) x[v] = LoadLogits(stripe + v * kLanes);
         uint32_t bits = 0;
-        for (int v = 0; v < kVectors; ++v) {
-          const F32 x = LoadLogits(stripe + v * kLanes);
-          part[v] += ExpOfNegative(x - max);
-          bits |= MaskBits(x > threshold) << (v * kLanes);
-        }
+        for (int v = 0; v < kVectors; ++v) bits |= MaskBits(x[v] > threshold) << (v * kLanes);
         above[i] = bits;
+        for (F32& logit : x) logit -= max;
+        ExpOfNegative(x);
+        for (int v = 0; v < kVectors; ++v) part[v] += x[v];
       }
       for (int v = 0; v < kVectors; ++v) total[v] += part[v];
     }

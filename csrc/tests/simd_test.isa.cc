@@ -57,6 +57,24 @@ int CheckSimd() {
     if (out64[i] != (min > -1.5 ? min : -1.5)) return 11;
     if (whole[i] != static_cast<int32_t>(u[i])) return 12;
   }
+  uint16_t halves[kLanes];
+  for (int i = 0; i < kLanes; ++i) halves[i] = static_cast<uint16_t>(0x3f80 + i);
+  Store(out, LoadUpperHalves(halves));
+  for (int i = 0; i < kLanes; ++i) {
+    if (out[i] != 1 + static_cast<float>(i) / 128) return 13;
+  }
+  const float nan = __builtin_nanf("1"), infinity = __builtin_inff();
+  if (Max(Fill(nan), a)[0] != a[0] || !__builtin_isnan(Max(a, Fill(nan))[0])) return 14;
+  for (float start = 0; start > -86; start -= 0.0078125f) {
+    for (int i = 0; i < kLanes; ++i) x[i] = start - 0.0078125f * z[i] / kLanes;
+    Store(out, ExpOfNegative(Load(x)));
+    for (int i = 0; i < kLanes; ++i) {
+      const double exact = __builtin_exp(x[i]), error = __builtin_fabs(out[i] - exact);
+      if (!(error <= 2e-7 * (1 - x[i] / 2) * exact)) return 15;
+    }
+  }
+  if (ExpOfNegative(Fill(0))[0] != 1 || !(ExpOfNegative(Fill(-infinity))[0] < 1.7e-38f)) return 16;
+  if (!__builtin_isnan(ExpOfNegative(Fill(nan))[0])) return 17;
   return 0;
 }
 

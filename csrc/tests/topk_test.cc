@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <string>
@@ -91,6 +92,30 @@ TEST(TopkDoesNotDependOnThreads) {
     const Rows one = Unpack(packed, 20, senones), many = Unpack(packed, 20, senones, 5);
     EXPECT(one.ids == many.ids && one.logp == many.logp);
   }
+}
+
+// Ascending logits, few levels, and the best all in one group: more candidates than the buffer of the selection holds.
+TEST(TopkKeepsTheLowestIdsOfManyEqualOnes) {
+  for (int64_t senones : {64, 65, 4096, 4097, 9000}) {
+    std::vector<float> logits(senones);
+    for (int64_t levels : {1, 2, 3, 128, 100000}) {
+      for (int64_t i = 0; i < senones; ++i) logits[i] = static_cast<float>(i % levels);
+      std::vector<int32_t> expected(senones);
+      for (int64_t i = 0; i < senones; ++i) expected[i] = static_cast<int32_t>(i);
+      std::stable_sort(expected.begin(), expected.end(), [&](int32_t a, int32_t b) { return logits[a] > logits[b]; });
+      for (int64_t k : {1, 20, 64}) {
+        EXPECT(Unpack(Pack(logits, 1, k), k, senones).ids ==
+               std::vector<int32_t>(expected.begin(), expected.begin() + k));
+      }
+    }
+  }
+}
+
+TEST(TopkFillsUpWithTheLowestIdsOfThoseAtMinusInfinity) {
+  std::vector<float> logits(5000, -kInfinity);
+  logits[4500] = 1;
+  logits[2] = 0;
+  EXPECT(Unpack(Pack(logits, 1, 5), 5, 5000).ids == std::vector<int32_t>({4500, 2, 0, 1, 3}));
 }
 
 TEST(TopkRefusesBadLogitsAndBytes) {

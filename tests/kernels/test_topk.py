@@ -1,6 +1,7 @@
 """Packed posteriors: against the slow twin, against float64, and whatever the input is."""
 
 import math
+import os
 import subprocess
 import sys
 
@@ -138,6 +139,50 @@ def test_of_equal_logits_the_lower_id_is_kept_and_comes_first(num_senones):
     assert unpack_topk(pack_topk(zeros, 4), 4, 5)[0].tolist() == [[4, 0, 1, 2]]
 
 
+@pytest.mark.parametrize("num_senones", [300, 4096, 4097, 9001])
+def test_rows_with_more_candidates_than_the_selection_holds(num_senones):
+    """Ascending, descending, alike, the best in a cluster or 128 apart, most of the row at -inf."""
+    step = torch.arange(num_senones)
+    noise = make_logits("random", 1, num_senones)[0]
+    rows = [step * 0.01, step * -0.01, step % 2 * 1.0, torch.full((num_senones,), -3e38), step % 128 * 0.1]
+    rows += [noise + 20 * (step % 128 == 5), noise + 20 * (step > num_senones - 40), noise * 1e37, noise * 1e-30]
+    rows += [noise.where(step % 50 == 49, torch.tensor(-math.inf)), noise.where(step > 4090, noise - 1e30)]
+    logits = torch.stack(rows)
+    for k in (1, 20, 64):
+        assert_packed_like_twin(logits, k)
+        assert torch.equal(pack_topk(logits.bfloat16(), k), pack_topk(logits.bfloat16().float(), k))
+
+
+CODE_OF_DIGEST = """
+import hashlib, sys, numpy as np, torch
+from pyasr.ops import pack_topk
+rng = np.random.default_rng(0)
+digest = hashlib.sha256()
+for num_senones in (1, 31, 33, 300, 3183, 9001):
+    logits = torch.from_numpy(rng.normal(size=(2000 if num_senones < 1000 else 200, num_senones)).astype(np.float32))
+    for scale in (0.3, 3, 300):
+        for x in (logits * scale, (logits * scale).bfloat16()):
+            digest.update(pack_topk(x, min(20, num_senones)).numpy().tobytes())
+print(digest.hexdigest())
+"""
+
+
+def test_bytes_do_not_depend_on_the_instruction_set():
+    digests = {}
+    for isa in ("baseline", "avx2", "avx512"):
+        run = subprocess.run(
+            [sys.executable, "-c", CODE_OF_DIGEST],
+            env={**os.environ, "PYASR_ISA": isa},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if f"PYASR_ISA={isa}: this processor has no more than" not in run.stderr:
+            assert run.returncode == 0, run.stderr
+            digests[isa] = run.stdout
+    assert "baseline" in digests and len(set(digests.values())) == 1
+
+
 @pytest.mark.parametrize("k", [1, 2, 20])
 def test_extreme_logits(k):
     inf = math.inf
@@ -236,6 +281,15 @@ def test_bad_logits_are_refused_by_row(dtype, bad, row, senone):
     logits[row + 1 :, 5] = math.nan
     with pytest.raises(ValueError, match=f"row {row}: all 300 logits are -inf"):
         pack_topk(logits, 20, num_threads=3)
+
+
+@pytest.mark.parametrize("bits", [0x7F800001, 0x7FC00001, 0x7FC000FF, 0xFFC00100, 0xFFFFFFFF])
+@pytest.mark.parametrize("senone", [0, 31, 4095, 4096, 5000])
+def test_every_nan_is_seen(bits, senone):
+    logits = make_logits("between", 1, 5001)
+    logits.numpy().view(np.uint32)[0, senone] = bits
+    with pytest.raises(ValueError, match=f"row 0: logit of senone {senone} is -?nan"):
+        pack_topk(logits, 20)
 
 
 @pytest.mark.parametrize(
