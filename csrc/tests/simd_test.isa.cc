@@ -73,7 +73,7 @@ int CheckSimd() {
       if (!(error <= 2e-7 * (1 - x[i] / 2) * exact)) return 15;
     }
   }
-  if (ExpOfNegative(Fill(0))[0] != 1 || !(ExpOfNegative(Fill(-infinity))[0] < 1.7e-38f)) return 16;
+  if (ExpOfNegative(Fill(0.0f))[0] != 1 || !(ExpOfNegative(Fill(-infinity))[0] < 1.7e-38f)) return 16;
   if (!__builtin_isnan(ExpOfNegative(Fill(nan))[0])) return 17;
   return 0;
 }
