@@ -131,7 +131,8 @@ def compare(
         ours = np.array([result.cost for result in viterbi_align(graphs, loglikes, tid_to_pdf, beam=beam)])
         peers = np.array([decode(fst, matrix, min(beam, 1e6)) for fst, matrix in zip(fsts, loglikes)])
         found = ours < math.inf  # where the beam has pruned all final states, FasterDecoder gives a path to any state
-        print(f"{found.sum()} of {len(found)} aligned, {(np.abs(ours - peers) > 1e-4 * np.abs(ours))[found].sum()} differ")
+        differ = np.abs(ours - peers)[found] > 1e-4 * np.abs(ours)[found]
+        print(f"{found.sum()} of {len(found)} aligned, {differ.sum()} differ")
         ours_s = best_s(lambda beam=beam: viterbi_align(graphs, loglikes, tid_to_pdf, beam=beam))
         peer_s = best_s(lambda beam=beam: [decode(f, x, min(beam, 1e6)) for f, x in zip(fsts, loglikes)], repeats=2)
         what = f"viterbi_align, {name}, beam {beam:g}, {arcs / frames:.0f} arcs"
