@@ -77,6 +77,19 @@ PYASR_INLINE F32 LoadUpperHalves(const uint16_t* p) {
   return v;
 }
 
+// The first `count` >= 1 lanes, all of them from kLanes on; those behind are read as 0 and not written.
+PYASR_INLINE F32 LoadFirst(const float* p, int64_t count) {
+  if (count >= kLanes) return Load(p);
+  F32 v{};
+  std::memcpy(&v, p, static_cast<size_t>(count) * sizeof *p);
+  return v;
+}
+
+PYASR_INLINE void StoreFirst(float* p, F32 v, int64_t count) {
+  if (count >= kLanes) return Store(p, v);
+  std::memcpy(p, &v, static_cast<size_t>(count) * sizeof *p);
+}
+
 PYASR_INLINE I32 Bits(F32 v) {
   I32 bits;
   std::memcpy(&bits, &v, sizeof v);

@@ -5,6 +5,7 @@ namespace pyasr {
 void BindGtc(pybind11::module_& m);
 void BindIsa(pybind11::module_& m);
 void BindLattice(pybind11::module_& m);
+void BindLstm(pybind11::module_& m);
 void BindPosterior(pybind11::module_& m);
 void BindStats(pybind11::module_& m);
 void BindViterbi(pybind11::module_& m);
@@ -15,6 +16,7 @@ PYBIND11_MODULE(_core, m) {
   pyasr::BindGtc(m);
   pyasr::BindIsa(m);
   pyasr::BindLattice(m);
+  pyasr::BindLstm(m);
   pyasr::BindPosterior(m);
   pyasr::BindStats(m);
   pyasr::BindViterbi(m);

@@ -75,6 +75,19 @@ int CheckSimd() {
   }
   if (ExpOfNegative(Fill(0.0f))[0] != 1 || !(ExpOfNegative(Fill(-infinity))[0] < 1.7e-38f)) return 16;
   if (!__builtin_isnan(ExpOfNegative(Fill(nan))[0])) return 17;
+  for (int count = 1; count <= kLanes + 1; ++count) {
+    float first[kLanes] = {}, rest[kLanes];
+    StoreFirst(first, LoadFirst(x, count), count);
+    Store(rest, LoadFirst(x, count));
+    for (int i = 0; i < kLanes; ++i) {
+      if (first[i] != (i < count ? x[i] : 0) || rest[i] != first[i]) return 18;
+    }
+    Store(rest, b);
+    StoreFirst(rest, a, count);
+    for (int i = 0; i < kLanes; ++i) {
+      if (rest[i] != (i < count ? x[i] : y[i])) return 19;
+    }
+  }
   return 0;
 }
 

@@ -1,4 +1,4 @@
-"""LSTM layers behind one name, so that a faster implementation takes their place everywhere."""
+"""LSTM layers behind one name: torch's own, or on the CPU our recurrence between torch's products."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ import contextlib
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from pyasr.base.errors import ConfigError
+from pyasr.ops.lstm import lstm_recurrence
 
-BACKENDS = ("auto", "torch")
+BACKENDS = ("auto", "native", "torch")
 
 
 class LSTM(torch.nn.LSTM):
     """`torch.nn.LSTM` with batch_first=True: the same state_dict, call and results.
 
-    backend: "torch"; "auto" is the fastest there is for the tensors at hand, which today is torch's.
-    ConfigError for any other.
+    backend: "torch"; "native", our recurrence (`pyasr.ops.lstm`), for float32 on the CPU, which differs in rounding
+    and in the random draws of the dropout between layers; "auto", native wherever it can be, since there it is at
+    least as fast on all shapes that were measured (benchmarks/lstm.py). ConfigError for any other.
     """
 
     def __init__(
@@ -42,11 +46,23 @@ class LSTM(torch.nn.LSTM):
         self.backend = backend
 
     def forward(self, frames: Any, state: Any = None) -> Any:
-        """As `torch.nn.LSTM.forward`."""
-        with _autocast_where_it_works(self.weight_ih_l0.device):
-            return super().forward(frames, state)
+        """As `torch.nn.LSTM.forward`; TypeError where the backend is native and cannot run them."""
+        data = frames.data if isinstance(frames, PackedSequence) else frames
+        with _autocast_where_it_works(data.device):
+            if not self._is_native(data):
+                return super().forward(frames, state)
+            if isinstance(frames, PackedSequence):
+                return self._packed(frames, state)
+            if frames.dim() == 2:
+                state = None if state is None else tuple(s.unsqueeze(1) for s in state)
+                outputs, state = self(frames[None], state)
+                return outputs[0], tuple(s.squeeze(1) for s in state)
+            self.check_input(frames, None)
+            lengths = torch.full((frames.shape[0],), frames.shape[1])
+            outputs, state = self._stack(frames.transpose(0, 1), lengths, state)
+            return outputs.transpose(0, 1), state
 
-    def padded(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    def padded(self, frames: Tensor, lengths: Tensor) -> Tensor:
         """Outputs (N, T, H or 2 H) of sequences (N, T, D) of which the first `lengths` (N,) frames count.
 
         The same as packing them; what lies behind a sequence's end is undefined. Layer by layer, with the
@@ -54,9 +70,69 @@ class LSTM(torch.nn.LSTM):
         lengths step by step, which takes two to three times as long on a CPU.
         """
         with _autocast_where_it_works(frames.device):
-            return self._layers(frames, _reversal(lengths, frames))
+            if not self._is_native(frames):
+                return self._layers(frames, _reversal(lengths, frames))
+            lengths = lengths.to("cpu", torch.int64)
+            return self._stack(_without_padding(frames.transpose(0, 1), lengths), lengths, None)[0].transpose(0, 1)
 
-    def _layers(self, hidden: torch.Tensor, reverse: torch.Tensor) -> torch.Tensor:
+    def _is_native(self, frames: Tensor) -> bool:
+        if self.backend == "torch":
+            return False
+        able = (
+            frames.device.type == "cpu"
+            and frames.dtype == self.weight_hh_l0.dtype == torch.float32
+            and not torch.is_autocast_enabled("cpu")
+        )
+        if self.backend == "native" and not able:
+            raise TypeError(
+                "the native LSTM is for float32 on the CPU without autocast, not for"
+                f" {frames.dtype} on {frames.device.type} with weights of {self.weight_hh_l0.dtype}"
+                f"{' under autocast' if torch.is_autocast_enabled('cpu') else ''}"
+            )
+        return able
+
+    def _packed(self, packed: PackedSequence, state: Any) -> Any:
+        """In the packed order, which is that of descending lengths."""
+        self.check_input(packed.data, packed.batch_sizes)
+        frames, lengths = pad_packed_sequence(PackedSequence(packed.data, packed.batch_sizes))
+        if state is not None:
+            state = self.permute_hidden(state, packed.sorted_indices)
+        outputs, state = self._stack(frames, lengths, state)
+        data = outputs[_inside(frames.shape[0], lengths)]  # time by time: the order of packed data
+        outputs = PackedSequence(data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
+        return outputs, self.permute_hidden(state, packed.unsorted_indices)
+
+    def _stack(self, hidden: Tensor, lengths: Tensor, state: Any) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """All layers on frames (T, N, D): outputs (T, N, H or 2 H) and the final states."""
+        directions = ("", "_reverse") if self.bidirectional else ("",)
+        shape = (self.num_layers * len(directions), hidden.shape[1], self.hidden_size)
+        if state is None:
+            state = (hidden.new_zeros(shape),) * 2
+        for name, tensor in zip(("hx[0]", "hx[1]"), state):
+            if tuple(tensor.shape) != shape:
+                raise RuntimeError(f"Expected {name} size {shape}, got {tuple(tensor.shape)}")  # torch's own words
+        last = []
+        for layer in range(self.num_layers):
+            if layer and self.dropout:
+                hidden = torch.nn.functional.dropout(hidden, self.dropout, self.training)
+            suffixes = [f"_l{layer}{direction}" for direction in directions]
+            projected = [
+                torch.nn.functional.linear(
+                    hidden,
+                    getattr(self, f"weight_ih{suffix}"),
+                    getattr(self, f"bias_ih{suffix}") + getattr(self, f"bias_hh{suffix}"),
+                ).contiguous()
+                for suffix in suffixes
+            ]
+            own = slice(layer * len(directions), (layer + 1) * len(directions))
+            weights = [getattr(self, f"weight_hh{suffix}") for suffix in suffixes]
+            hidden, *last_state = lstm_recurrence(
+                projected, weights, *(tensor[own].contiguous() for tensor in state), lengths
+            )
+            last.append(last_state)
+        return hidden, tuple(torch.cat(tensors) for tensors in zip(*last))
+
+    def _layers(self, hidden: Tensor, reverse: Tensor) -> Tensor:
         for layer in range(self.num_layers):
             if layer and self.dropout:
                 hidden = torch.nn.functional.dropout(hidden, self.dropout, self.training)
@@ -67,7 +143,7 @@ class LSTM(torch.nn.LSTM):
             hidden = outputs
         return hidden
 
-    def _direction(self, frames: torch.Tensor, suffix: str) -> torch.Tensor:
+    def _direction(self, frames: Tensor, suffix: str) -> Tensor:
         weights = [getattr(self, f"{name}_{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
         zeros = frames.new_zeros(1, len(frames), self.hidden_size)
         return torch.lstm(frames, (zeros, zeros), weights, True, 1, 0.0, self.training, False, True)[0]
@@ -79,11 +155,22 @@ def _autocast_where_it_works(device: torch.device) -> contextlib.AbstractContext
     return contextlib.nullcontext() if works else torch.autocast("cpu", enabled=False)
 
 
-def _reversal(lengths: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+def _inside(num_frames: int, lengths: Tensor) -> Tensor:
+    """bool (T, N): frames before their sequence's end."""
+    return torch.arange(num_frames)[:, None] < lengths
+
+
+def _without_padding(frames: Tensor, lengths: Tensor) -> Tensor:
+    """Frames (T, N, D) with zeros behind the ends: what stood there, NaN perhaps, must not reach the products that
+    give the weights' gradients, where it would be multiplied by zeros."""
+    return torch.where(_inside(len(frames), lengths)[:, :, None], frames, 0.0)
+
+
+def _reversal(lengths: Tensor, frames: Tensor) -> Tensor:
     """int64 (N, T): at t the frame length - 1 - t; behind a sequence's end its own place."""
     t, lengths = torch.arange(frames.shape[1])[None], lengths[:, None].cpu()
     return torch.where(t < lengths, lengths - 1 - t, t).to(frames.device)
 
 
-def _gather(frames: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+def _gather(frames: Tensor, places: Tensor) -> Tensor:
     return frames.gather(1, places[:, :, None].expand(-1, -1, frames.shape[2]))

@@ -56,7 +56,7 @@ def test_dropout_is_between_layers_and_in_training_alone():
 
 
 def test_an_unknown_backend():
-    with pytest.raises(ConfigError, match="LSTM backend 'cudnn': there are auto, torch"):
+    with pytest.raises(ConfigError, match="LSTM backend 'cudnn': there are auto, native, torch"):
         LSTM(3, 4, 1, backend="cudnn")
 
 

@@ -1,0 +1,101 @@
+"""The native LSTM against torch's, both as pyasr.nn.LSTM runs them: forward (no gradient) and a training step.
+
+GFLOP/s of the products alone: 8 H (D + H) flops a frame, layer and direction forward, three times that in training.
+The bound is what torch reaches with the same flops where no frame waits for another: the products of N T rows by the
+weights, forward, for the inputs' and for the weights' gradients, measured on the same threads. A recurrent step has N
+rows only, and the gates' nonlinearities are not counted, so 1.0 is out of reach.
+
+Ours and the peer take turns, so that whatever disturbs the machine disturbs both; the fastest of each counts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+from common import main, row
+
+from pyasr.nn import LSTM
+
+INPUT = 192
+# layers, units, bidirectional, sequences, frames
+SHAPES = [
+    (3, 256, True, 4, 100),
+    (3, 256, False, 4, 100),
+    (2, 192, True, 3, 150),
+    (3, 320, False, 8, 60),
+    (3, 320, True, 16, 100),
+    (5, 768, False, 8, 64),
+    (5, 768, False, 32, 64),
+]
+BUDGET_S = 1.0
+
+
+def fastest(*works: Callable[[], object]) -> list[float]:
+    """Seconds of the fastest call of each, taken in turns for BUDGET_S, at least three times."""
+    best = [float("inf")] * len(works)
+    end, rounds = time.perf_counter() + BUDGET_S, 0
+    while rounds < 3 or time.perf_counter() < end:
+        for i, work in enumerate(works):
+            start = time.perf_counter()
+            work()
+            best[i] = min(best[i], time.perf_counter() - start)
+        rounds += 1
+    return best
+
+
+def products(lstm: LSTM, num_rows: int, training: bool) -> Callable[[], None]:
+    """The flops of a step as large products."""
+    operands = []
+    for name, weight in lstm.named_parameters():
+        if name.startswith("weight"):
+            x = torch.randn(num_rows, weight.shape[1])
+            operands.append((x, weight.detach(), torch.randn(num_rows, weight.shape[0])))
+
+    def run() -> None:
+        for x, weight, gradient in operands:
+            x @ weight.t()
+            if training:
+                gradient @ weight
+                gradient.t() @ x
+
+    return run
+
+
+def forward(lstm: LSTM, frames: torch.Tensor) -> None:
+    with torch.no_grad():
+        lstm(frames)
+
+
+def train(lstm: LSTM, frames: torch.Tensor, gradient: torch.Tensor) -> None:
+    lstm.zero_grad()
+    lstm(frames)[0].backward(gradient)
+
+
+def measure() -> list[dict]:
+    rows = []
+    for layers, units, bidirectional, batch, frames in SHAPES:
+        ours = LSTM(INPUT, units, layers, bidirectional, backend="native")
+        peer = LSTM(INPUT, units, layers, bidirectional, backend="torch")
+        peer.load_state_dict(ours.state_dict())
+        weights = sum(weight.numel() for name, weight in ours.named_parameters() if name.startswith("weight"))
+        x = torch.randn(batch, frames, INPUT)
+        gradient = torch.randn(batch, frames, units * (1 + bidirectional))
+        shape = f"{layers}x{units}{' bidirectional' if bidirectional else ''}, N = {batch}, T = {frames}"
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            for what, flops, training, work in (
+                ("forward", 2, False, lambda lstm, x=x: forward(lstm, x)),
+                ("training step", 6, True, lambda lstm, x=x, gradient=gradient: train(lstm, x, gradient)),
+            ):
+                bound = products(ours, batch * frames, training)
+                seconds = fastest(lambda w=work, m=ours: w(m), lambda w=work, m=peer: w(m), bound)
+                speed = [flops * weights * batch * frames / s / 1e9 for s in seconds]
+                name = f"lstm {what} {shape}, {threads} thread{'s' if threads > 1 else ''}"
+                rows.append(row(name, "GFLOP/s", speed[0], speed[1], "torch.nn.LSTM", bound=speed[2]))
+    return rows
+
+
+if __name__ == "__main__":
+    main(__doc__.splitlines()[0], measure)

@@ -1,0 +1,163 @@
+"""The recurrence of an LSTM layer on the CPU, forward and backward, as operators of torch.
+
+A layer is its input product, one large product over all frames, which is torch's, and the recurrence
+
+    i, f, g, o = sigmoid, sigmoid, tanh, sigmoid of (projected[t] + h[t-1] W_hh^T)
+    c[t] = f c[t-1] + i g,   h[t] = o tanh(c[t])                     (Hochreiter & Schmidhuber 1997, Gers et al. 2000)
+
+which is ours (csrc/lstm): the product of a step, the four gates, the cell and the output in one pass over packed
+weights. The gradient of the recurrent weights is one large product again, and so torch's.
+
+Time comes first here: with batch first, the rows h[t-1] that belong to the rows of the gates' gradients would not lie
+in one matrix.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyasr import _core
+
+
+def lstm_recurrence(
+    projected: list[Tensor], weight_hh: list[Tensor], h_0: Tensor, c_0: Tensor, lengths: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Outputs (T, N, D H) and the final h and c (D, N, H) of D = 1 or 2 directions, the second backwards in time.
+
+    projected: for each direction (T, N, 4 H), the input times W_ih^T and both biases, gates in the order i, f, g, o.
+    weight_hh: for each direction (4 H, H). h_0, c_0: (D, N, H). lengths: int64 (N,), 0 to T frames of each sequence;
+    the second direction begins at a sequence's own end. Frames behind it are not read; their outputs and gradients are
+    zeros. All are contiguous float32 on the CPU but for lengths.
+
+    Differentiable once in all but lengths; runs on torch's number of threads, which changes the speed only.
+    TypeError for another dtype, ValueError for another device, shape or length.
+    """
+    tensors = {"h_0": h_0, "c_0": c_0, "lengths": lengths}
+    for d, (p, w) in enumerate(zip(projected, weight_hh)):
+        tensors |= {f"projected[{d}]": p, f"weight_hh[{d}]": w}
+    for name, tensor in tensors.items():
+        dtype = torch.int64 if name == "lengths" else torch.float32
+        if tensor.dtype != dtype:
+            raise TypeError(f"{name} is {tensor.dtype}, not {dtype}")
+        if tensor.device.type != "cpu":
+            raise ValueError(f"{name} is on {tensor.device}; this kernel runs on the CPU")
+    if len(projected) != len(weight_hh):
+        raise ValueError(f"{len(projected)} projected inputs for {len(weight_hh)} directions")
+    save = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors.values())
+    return _forward(projected, weight_hh, h_0, c_0, lengths, save)[:3]
+
+
+@torch.library.custom_op("pyasr::lstm_recurrence", mutates_args=(), device_types="cpu")
+def _forward(
+    projected: list[Tensor], weight_hh: list[Tensor], h_0: Tensor, c_0: Tensor, lengths: Tensor, save: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Output, h_n, c_n, and for the backward pass gates (D, T, N, 4 H) and cells (D, T, N, H): empty without `save`."""
+    results = _empty_results(projected, weight_hh, h_0, save)
+    _core.lstm_forward(
+        [_array(p) for p in projected],
+        [_array(w) for w in weight_hh],
+        *(_array(tensor) for tensor in (h_0, c_0, lengths)),
+        *(tensor.numpy() for tensor in results),
+        torch.get_num_threads(),
+    )
+    return results
+
+
+@_forward.register_fake
+def _(projected, weight_hh, h_0, c_0, lengths, save):
+    return _empty_results(projected, weight_hh, h_0, save)
+
+
+def _empty_results(
+    projected: list[Tensor], weight_hh: list[Tensor], h_0: Tensor, save: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    directions, units = len(weight_hh), weight_hh[0].shape[1]
+    frames, batch, _ = projected[0].shape
+    saved = (directions, frames, batch) if save else (0, 0, 0)
+    return (
+        h_0.new_empty(frames, batch, directions * units),
+        h_0.new_empty(directions, batch, units),
+        h_0.new_empty(directions, batch, units),
+        h_0.new_empty(*saved, 4 * units),
+        h_0.new_empty(*saved, units),
+    )
+
+
+@torch.library.custom_op("pyasr::lstm_recurrence_backward", mutates_args=(), device_types="cpu")
+def _backward(
+    d_output: Tensor,
+    d_h_n: Tensor,
+    d_c_n: Tensor,
+    weight_hh: list[Tensor],
+    h_0: Tensor,
+    c_0: Tensor,
+    lengths: Tensor,
+    output: Tensor,
+    gates: Tensor,
+    cells: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of projected (D, T, N, 4 H), weight_hh (D, 4 H, H), h_0 and c_0 (D, N, H)."""
+    d_projected, d_weight, d_h_0, d_c_0 = _empty_gradients(weight_hh, h_0, gates)
+    _core.lstm_backward(
+        [_array(w) for w in weight_hh],
+        *(_array(tensor) for tensor in (c_0, lengths, gates, cells, d_output, d_h_n, d_c_n)),
+        d_projected.numpy(),
+        d_c_0.numpy(),
+        torch.get_num_threads(),
+    )
+    frames, batch, _ = output.shape
+    units = h_0.shape[2]
+    sequences, empty = torch.arange(batch), lengths == 0
+    for d, d_gates in enumerate(d_projected):
+        h = output[:, :, d * units : (d + 1) * units].reshape(frames * batch, units)
+        rows = d_gates.reshape(frames * batch, 4 * units)
+        # The h before a frame is one frame, which is `batch` rows, off; behind the ends all rows are zeros.
+        later, earlier = (rows[batch:], h[:-batch]) if d == 0 else (rows[:-batch], h[batch:])
+        torch.mm(later.t(), earlier, out=d_weight[d])
+        first = torch.zeros_like(lengths) if d == 0 else (lengths - 1).clamp(min=0)
+        d_first = d_gates[first, sequences]
+        d_weight[d].addmm_(d_first.t(), h_0[d])
+        torch.mm(d_first, weight_hh[d], out=d_h_0[d])
+        d_h_0[d, empty] = d_h_n[d, empty]
+    return d_projected, d_weight, d_h_0, d_c_0
+
+
+@_backward.register_fake
+def _(d_output, d_h_n, d_c_n, weight_hh, h_0, c_0, lengths, output, gates, cells):
+    return _empty_gradients(weight_hh, h_0, gates)
+
+
+def _empty_gradients(weight_hh: list[Tensor], h_0: Tensor, gates: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return (
+        gates.new_empty(gates.shape),
+        gates.new_empty(len(weight_hh), *weight_hh[0].shape),
+        h_0.new_empty(h_0.shape),
+        h_0.new_empty(h_0.shape),
+    )
+
+
+def _save(ctx: Any, inputs: tuple, output: tuple) -> None:
+    _, weight_hh, h_0, c_0, lengths, _ = inputs
+    y, _, _, gates, cells = output
+    ctx.save_for_backward(h_0, c_0, lengths, y, gates, cells, *weight_hh)
+    ctx.set_materialize_grads(False)  # nobody differentiates gates and cells
+
+
+def _differentiate(ctx: Any, d_output: Tensor | None, d_h_n: Tensor | None, d_c_n: Tensor | None, *_: None) -> tuple:
+    h_0, c_0, lengths, y, gates, cells, *weight_hh = ctx.saved_tensors
+    given = [
+        torch.zeros_like(like) if gradient is None else gradient.contiguous()
+        for gradient, like in ((d_output, y), (d_h_n, h_0), (d_c_n, h_0))
+    ]
+    d_projected, d_weight, d_h_0, d_c_0 = _backward(*given, weight_hh, h_0, c_0, lengths, y, gates, cells)
+    return list(d_projected), list(d_weight), d_h_0, d_c_0, None, None
+
+
+_forward.register_autograd(_differentiate, setup_context=_save)
+
+
+def _array(tensor: Tensor) -> Any:
+    return tensor.detach().numpy()
