@@ -1,8 +1,9 @@
 // Products of a few rows with packed weights, for .isa.cc files.
 //
 // A panel is the weights of kPanelWidth outputs, input by input: what the inner loop reads next lies next to what it
-// has read. Each sum is one chain of Fma over the inputs in their order, so a row's result depends neither on the rows
-// beside it nor on how rows and panels are shared out among threads.
+// has read. Each sum is a chain of Fma over the inputs in their order, begun anew after each kChain of them to keep
+// rounding errors small, so a row's result depends neither on the rows beside it nor on how rows and panels are shared
+// out among threads.
 #pragma once
 
 #include "base/simd.h"
@@ -16,6 +17,12 @@ constexpr int kPanelWidth = 2 * kLanes;
 // AVX2. AVX-512 has 32, and takes two panels. The two fused multiply-adds that a processor starts in a cycle take four
 // cycles each, so that 8 sums are the least that keep it busy: up to 3 rows take two panels everywhere.
 constexpr int kTileRows = 6;
+// How far ahead weights are asked for, in floats: they come from the second or third cache, and a panel is too short for
+// the processor's own prefetching to get going. Worth 5 to 20 %.
+constexpr int64_t kPrefetch = 16 * kPanelWidth;
+
+constexpr int64_t kChain = 256;
+
 constexpr int TilePanels(int rows) { return rows <= 3 || kLanes == 16 ? 2 : 1; }
 
 // `rows` x `panels` sums of `inputs` products each; out: rows `out_stride` apart.
@@ -24,18 +31,25 @@ PYASR_INLINE void MultiplyTile(const float* const* a, int64_t inputs, const floa
   constexpr int vectors = 2 * panels;
   const float* row[rows];
   for (int r = 0; r < rows; ++r) row[r] = a[r];
-  F32 sum[rows][vectors] = {};
   const int64_t panel_size = inputs * kPanelWidth;
-  for (int64_t k = 0; k < inputs; ++k, packed += kPanelWidth) {
-    F32 weight[vectors];
-    for (int v = 0; v < vectors; ++v) weight[v] = Load(packed + v / 2 * panel_size + v % 2 * kLanes);
-    for (int r = 0; r < rows; ++r) {
-      const F32 x = Fill(row[r][k]);
-      for (int v = 0; v < vectors; ++v) sum[r][v] = Fma(x, weight[v], sum[r][v]);
+  for (int64_t begin = 0; begin < inputs; begin += kChain) {
+    const int64_t end = begin + kChain < inputs ? begin + kChain : inputs;
+    F32 sum[rows][vectors] = {};
+    for (int64_t k = begin; k < end; ++k, packed += kPanelWidth) {
+      for (int p = 0; p < panels; ++p) __builtin_prefetch(packed + p * panel_size + kPrefetch);
+      F32 weight[vectors];
+      for (int v = 0; v < vectors; ++v) weight[v] = Load(packed + v / 2 * panel_size + v % 2 * kLanes);
+      for (int r = 0; r < rows; ++r) {
+        const F32 x = Fill(row[r][k]);
+        for (int v = 0; v < vectors; ++v) sum[r][v] = Fma(x, weight[v], sum[r][v]);
+      }
     }
-  }
-  for (int r = 0; r < rows; ++r) {
-    for (int v = 0; v < vectors; ++v) Store(out + r * out_stride + v * kLanes, sum[r][v]);
+    for (int r = 0; r < rows; ++r) {
+      for (int v = 0; v < vectors; ++v) {
+        float* to = out + r * out_stride + v * kLanes;
+        Store(to, begin == 0 ? sum[r][v] : Load(to) + sum[r][v]);
+      }
+    }
   }
 }
 

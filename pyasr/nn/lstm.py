@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from pyasr.base.errors import ConfigError
 from pyasr.ops.lstm import lstm_recurrence
 
+CPU_HAS_BF16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
 BACKENDS = ("auto", "native", "torch")
 
 
@@ -121,14 +122,12 @@ class LSTM(torch.nn.LSTM):
                     hidden,
                     getattr(self, f"weight_ih{suffix}"),
                     getattr(self, f"bias_ih{suffix}") + getattr(self, f"bias_hh{suffix}"),
-                ).contiguous()
+                )
                 for suffix in suffixes
             ]
             own = slice(layer * len(directions), (layer + 1) * len(directions))
             weights = [getattr(self, f"weight_hh{suffix}") for suffix in suffixes]
-            hidden, *last_state = lstm_recurrence(
-                projected, weights, *(tensor[own].contiguous() for tensor in state), lengths
-            )
+            hidden, *last_state = lstm_recurrence(projected, weights, state[0][own], state[1][own], lengths)
             last.append(last_state)
         return hidden, tuple(torch.cat(tensors) for tensors in zip(*last))
 
@@ -151,7 +150,7 @@ class LSTM(torch.nn.LSTM):
 
 def _autocast_where_it_works(device: torch.device) -> contextlib.AbstractContextManager[object]:
     """A processor without bf16 instructions has no bf16 LSTM in torch (2.13: RuntimeError from oneDNN): fp32 there."""
-    works = device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    works = device.type != "cpu" or CPU_HAS_BF16
     return contextlib.nullcontext() if works else torch.autocast("cpu", enabled=False)
 
 

@@ -30,7 +30,7 @@ def lstm_recurrence(
     projected: for each direction (T, N, 4 H), the input times W_ih^T and both biases, gates in the order i, f, g, o.
     weight_hh: for each direction (4 H, H). h_0, c_0: (D, N, H). lengths: int64 (N,), 0 to T frames of each sequence;
     the second direction begins at a sequence's own end. Frames behind it are not read; their outputs and gradients are
-    zeros. All are contiguous float32 on the CPU but for lengths.
+    zeros. All but lengths are float32, all are on the CPU, and contiguous or else copied.
 
     Differentiable once in all but lengths; runs on torch's number of threads, which changes the speed only.
     TypeError for another dtype, ValueError for another device, shape or length.
@@ -44,8 +44,8 @@ def lstm_recurrence(
             raise TypeError(f"{name} is {tensor.dtype}, not {dtype}")
         if tensor.device.type != "cpu":
             raise ValueError(f"{name} is on {tensor.device}; this kernel runs on the CPU")
-    if len(projected) != len(weight_hh):
-        raise ValueError(f"{len(projected)} projected inputs for {len(weight_hh)} directions")
+    if len(weight_hh) not in (1, 2) or len(projected) != len(weight_hh):
+        raise ValueError(f"{len(projected)} projected inputs and {len(weight_hh)} recurrent weights, not 1 or 2 of each")
     save = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors.values())
     return _forward(projected, weight_hh, h_0, c_0, lengths, save)[:3]
 
@@ -118,7 +118,7 @@ def _backward(
         later, earlier = (rows[batch:], h[:-batch]) if d == 0 else (rows[:-batch], h[batch:])
         torch.mm(later.t(), earlier, out=d_weight[d])
         first = torch.zeros_like(lengths) if d == 0 else (lengths - 1).clamp(min=0)
-        d_first = d_gates[first, sequences]
+        d_first = d_gates[first, sequences] if frames else h_0.new_zeros(batch, 4 * units)
         d_weight[d].addmm_(d_first.t(), h_0[d])
         torch.mm(d_first, weight_hh[d], out=d_h_0[d])
         d_h_0[d, empty] = d_h_n[d, empty]
@@ -149,7 +149,7 @@ def _save(ctx: Any, inputs: tuple, output: tuple) -> None:
 def _differentiate(ctx: Any, d_output: Tensor | None, d_h_n: Tensor | None, d_c_n: Tensor | None, *_: None) -> tuple:
     h_0, c_0, lengths, y, gates, cells, *weight_hh = ctx.saved_tensors
     given = [
-        torch.zeros_like(like) if gradient is None else gradient.contiguous()
+        torch.zeros_like(like) if gradient is None else gradient
         for gradient, like in ((d_output, y), (d_h_n, h_0), (d_c_n, h_0))
     ]
     d_projected, d_weight, d_h_0, d_c_0 = _backward(*given, weight_hh, h_0, c_0, lengths, y, gates, cells)
@@ -160,4 +160,4 @@ _forward.register_autograd(_differentiate, setup_context=_save)
 
 
 def _array(tensor: Tensor) -> Any:
-    return tensor.detach().numpy()
+    return tensor.detach().contiguous().numpy()

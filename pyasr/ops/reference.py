@@ -301,3 +301,32 @@ def lattice_paths(lattice: Lattice) -> list[list[int]]:
 
     extend(0, [])
     return paths
+
+
+def lstm_recurrence(
+    projected: Sequence[np.ndarray],
+    weight_hh: Sequence[np.ndarray],
+    h_0: np.ndarray,
+    c_0: np.ndarray,
+    lengths: Sequence[int],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Twin of `pyasr.ops.lstm.lstm_recurrence` on arrays, in float64 and forward only."""
+    frames, batch, _ = projected[0].shape
+    directions, _, units = h_0.shape
+    output = np.zeros((frames, batch, directions * units))
+    h_n, c_n = h_0.astype(np.float64), c_0.astype(np.float64)
+    for d, (gates, weight) in enumerate(zip(projected, weight_hh)):
+        for n, length in enumerate(lengths):
+            h, c = h_n[d, n], c_n[d, n]
+            for t in range(length) if d == 0 else reversed(range(length)):
+                i, f, g, o = np.split(gates[t, n].astype(np.float64) + weight.astype(np.float64) @ h, 4)
+                c = _sigmoid(f) * c + _sigmoid(i) * np.tanh(g)
+                h = _sigmoid(o) * np.tanh(c)
+                output[t, n, d * units : (d + 1) * units] = h
+            h_n[d, n], c_n[d, n] = h, c
+    return output, h_n, c_n
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return 1 / (1 + np.exp(-x))
