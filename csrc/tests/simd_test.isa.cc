@@ -83,7 +83,7 @@ int CheckSimd() {
       if (first[i] != (i < count ? x[i] : 0) || rest[i] != first[i]) return 18;
     }
     Store(rest, b);
-    StoreFirst(rest, a, count);
+    StoreFirst(rest, Load(x), count);
     for (int i = 0; i < kLanes; ++i) {
       if (rest[i] != (i < count ? x[i] : y[i])) return 19;
     }

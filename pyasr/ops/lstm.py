@@ -45,7 +45,9 @@ def lstm_recurrence(
         if tensor.device.type != "cpu":
             raise ValueError(f"{name} is on {tensor.device}; this kernel runs on the CPU")
     if len(weight_hh) not in (1, 2) or len(projected) != len(weight_hh):
-        raise ValueError(f"{len(projected)} projected inputs and {len(weight_hh)} recurrent weights, not 1 or 2 of each")
+        raise ValueError(
+            f"{len(projected)} projected inputs and {len(weight_hh)} recurrent weights, not 1 or 2 of each"
+        )
     save = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors.values())
     return _forward(projected, weight_hh, h_0, c_0, lengths, save)[:3]
 

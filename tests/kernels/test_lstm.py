@@ -201,7 +201,7 @@ def test_bad_input_is_refused():
         lstm_recurrence([p.double()], [w], h_0, c_0, lengths)
     with pytest.raises(TypeError, match=r"lengths is torch.int32, not torch.int64"):
         lstm_recurrence([p], [w], h_0, c_0, lengths.int())
-    with pytest.raises(ValueError, match="weight_hh.0. is on meta"):
+    with pytest.raises(ValueError, match=r"weight_hh\[0\] is on meta"):
         lstm_recurrence([p], [w.to("meta")], h_0, c_0, lengths)
     with pytest.raises(ValueError, match="2 projected inputs and 1 recurrent weights"):
         lstm_recurrence([p, p], [w], h_0, c_0, lengths)
