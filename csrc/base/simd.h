@@ -1,12 +1,12 @@
 // Vectors of the instruction set that an .isa.cc file is being compiled for (see isa.h): F32 is kLanes floats, I32 as
-// many int32. Arithmetic and comparison operators are the compiler's own (GCC, Clang); the rest is here. A comparison
+// many int32, I16 twice as many int16. Arithmetic and comparison operators are the compiler's own (GCC, Clang); the rest is here. A comparison
 // gives an I32 of 0 and -1. Kernels written with these are the same text for every set.
 #pragma once
 
 #include <cstdint>
 #include <cstring>
 
-#if defined(__AVX2__)
+#if defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
@@ -29,6 +29,7 @@ constexpr int kLanes = 4;
 
 typedef float F32 __attribute__((vector_size(4 * kLanes)));
 typedef int32_t I32 __attribute__((vector_size(4 * kLanes)));
+typedef int16_t I16 __attribute__((vector_size(4 * kLanes)));
 // The same for float64, half as many: F64, I64, and as many int32.
 constexpr int kLanes64 = kLanes / 2;
 typedef double F64 __attribute__((vector_size(8 * kLanes64)));
@@ -61,6 +62,7 @@ PYASR_INLINE void Store(double* p, F64 v) { std::memcpy(p, &v, sizeof v); }
 PYASR_INLINE void Store(int32_t* p, HalfI32 v) { std::memcpy(p, &v, sizeof v); }
 
 PYASR_INLINE F32 Fill(float x) { return x - F32{}; }  // - 0, unlike + 0, leaves every x as it is, -0 too
+PYASR_INLINE I32 Fill(int32_t x) { return x - I32{}; }
 PYASR_INLINE F64 Fill(double x) { return x - F64{}; }
 
 // Towards zero; for numbers that int32 holds.
@@ -102,6 +104,59 @@ PYASR_INLINE F32 FromBits(I32 bits) {
   return v;
 }
 
+PYASR_INLINE F32 ToFloat(I32 v) { return __builtin_convertvector(v, F32); }
+
+// The nearest integer, of two equally near the even one; for |v| < 2^31.
+PYASR_INLINE I32 Round(F32 v) {
+#if defined(__AVX512F__)
+  return (I32)_mm512_maskz_cvtps_epi32(0xffff, (__m512)v);  // GCC 12 warns in its own header of the unmasked one
+#elif defined(__AVX2__)
+  return (I32)_mm256_cvtps_epi32((__m256)v);
+#elif defined(__SSE2__)
+  return (I32)_mm_cvtps_epi32((__m128)v);
+#else
+  I32 rounded;
+  for (int i = 0; i < kLanes; ++i) rounded[i] = static_cast<int32_t>(__builtin_rintf(v[i]));
+  return rounded;
+#endif
+}
+
+// 2 kLanes signed bytes, each as an int16.
+PYASR_INLINE I16 LoadWiden(const int8_t* p) {
+#if defined(__AVX512F__)
+  return (I16)_mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+#elif defined(__AVX2__)
+  return (I16)_mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+#else
+  typedef int8_t I8 __attribute__((vector_size(2 * kLanes)));
+  I8 v;
+  std::memcpy(&v, p, sizeof v);
+  return __builtin_convertvector(v, I16);
+#endif
+}
+
+// 2 kLanes bf16: the even ones (the lower halves of 32 bits) and the odd ones, each as a float.
+PYASR_INLINE void LoadBf16(const uint16_t* p, F32& even, F32& odd) {
+  I32 v;
+  std::memcpy(&v, p, sizeof v);
+  even = FromBits(v << 16);
+  odd = FromBits(v & static_cast<int32_t>(0xffff0000u));
+}
+
+// c + the product of the even elements + that of the odd ones. Exact but for overflow of int32.
+PYASR_INLINE I32 MultiplyAddPairs(I16 a, I16 b, I32 c) {
+#if defined(__AVX512F__)
+  return c + (I32)_mm512_madd_epi16((__m512i)a, (__m512i)b);
+#elif defined(__AVX2__)
+  return c + (I32)_mm256_madd_epi16((__m256i)a, (__m256i)b);
+#elif defined(__SSE2__)
+  return c + (I32)_mm_madd_epi16((__m128i)a, (__m128i)b);
+#else
+  for (int i = 0; i < kLanes; ++i) c[i] += a[2 * i] * b[2 * i] + a[2 * i + 1] * b[2 * i + 1];
+  return c;
+#endif
+}
+
 // a b + c, rounded once where the set has it, twice in baseline.
 PYASR_INLINE F32 Fma(F32 a, F32 b, F32 c) {
 #if defined(__AVX512F__)
@@ -134,6 +189,7 @@ PYASR_INLINE F32 Max(F32 a, F32 b) {
 #endif
 }
 PYASR_INLINE F32 Min(F32 a, F32 b) { return a < b ? a : b; }
+PYASR_INLINE F32 Abs(F32 v) { return FromBits(Bits(v) & 0x7fffffff); }
 PYASR_INLINE F64 Max(F64 a, F64 b) { return a > b ? a : b; }
 PYASR_INLINE F64 Min(F64 a, F64 b) { return a < b ? a : b; }
 

@@ -8,6 +8,7 @@ void BindLattice(pybind11::module_& m);
 void BindLstm(pybind11::module_& m);
 void BindPosterior(pybind11::module_& m);
 void BindStats(pybind11::module_& m);
+void BindStreaming(pybind11::module_& m);
 void BindViterbi(pybind11::module_& m);
 }  // namespace pyasr
 
@@ -19,5 +20,6 @@ PYBIND11_MODULE(_core, m) {
   pyasr::BindLstm(m);
   pyasr::BindPosterior(m);
   pyasr::BindStats(m);
+  pyasr::BindStreaming(m);
   pyasr::BindViterbi(m);
 }

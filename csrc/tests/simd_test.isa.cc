@@ -57,6 +57,37 @@ int CheckSimd() {
     if (out64[i] != (min > -1.5 ? min : -1.5)) return 11;
     if (whole[i] != static_cast<int32_t>(u[i])) return 12;
   }
+  int32_t rounded[kLanes];
+  Store(rounded, Round(a));
+  Store(out, Abs(a));
+  for (int i = 0; i < kLanes; ++i) {
+    if (rounded[i] != static_cast<int32_t>(__builtin_rintf(x[i]))) return 20;  // halves among them
+    if (out[i] != (x[i] < 0 ? -x[i] : x[i])) return 21;
+  }
+  Store(out, ToFloat(Load(rounded) * Fill(3)));
+  for (int i = 0; i < kLanes; ++i) {
+    if (out[i] != 3.0f * static_cast<float>(rounded[i])) return 22;
+  }
+  int8_t bytes[2 * kLanes];
+  uint16_t pairs[2 * kLanes];
+  int16_t words[2 * kLanes];
+  for (int i = 0; i < 2 * kLanes; ++i) {
+    bytes[i] = static_cast<int8_t>(i * 77 - 128);
+    words[i] = static_cast<int16_t>(i * 999 - 8191);
+    const float value = static_cast<float>(i) - 2.5f;  // exact in bf16
+    uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    pairs[i] = static_cast<uint16_t>(bits >> 16);
+  }
+  I16 wide;
+  std::memcpy(&wide, words, sizeof wide);
+  Store(rounded, MultiplyAddPairs(LoadWiden(bytes), wide, Fill(5)));
+  F32 even, odd;
+  LoadBf16(pairs, even, odd);
+  for (int i = 0; i < kLanes; ++i) {
+    if (rounded[i] != 5 + bytes[2 * i] * words[2 * i] + bytes[2 * i + 1] * words[2 * i + 1]) return 23;
+    if (even[i] != static_cast<float>(2 * i) - 2.5f || odd[i] != static_cast<float>(2 * i) - 1.5f) return 24;
+  }
   uint16_t halves[kLanes];
   for (int i = 0; i < kLanes; ++i) halves[i] = static_cast<uint16_t>(0x3f80 + i);
   Store(out, LoadUpperHalves(halves));

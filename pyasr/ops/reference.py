@@ -11,6 +11,7 @@ import torch
 from pyasr.base.errors import DataError
 from pyasr.ops.gtc import NonFiniteError
 from pyasr.ops.lattice import Lattice, LatticePosteriors
+from pyasr.ops.streaming import LayerWeights, LinearWeights
 from pyasr.ops.topk import packed_row_bytes
 from pyasr.ops.viterbi import AlignmentGraph, ViterbiResult, arc_columns
 
@@ -330,3 +331,62 @@ def lstm_recurrence(
 def _sigmoid(x: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         return 1 / (1 + np.exp(-x))
+
+
+def streaming_step(
+    layers: Sequence[LayerWeights],
+    output: LinearWeights | None,
+    precision: str,
+    x: np.ndarray,
+    hidden: np.ndarray,
+    cell: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Twin of `pyasr.ops.streaming.PackedLSTM.step`: result (N, T, S), new hidden outputs and cells (layers, N, H).
+
+    float64, but for what is defined in float32: the state between frames, and the rounding to bf16 and int8.
+    """
+    hidden, cell = hidden.copy(), cell.copy()
+    y = []
+    for t in range(x.shape[1]):
+        below = x[:, t]
+        for i, layer in enumerate(layers):
+            gates = streaming_product(layer.weight_ih, below, precision)
+            gates = gates + streaming_product(layer.weight_hh, hidden[i], precision)
+            for bias in (layer.bias_ih, layer.bias_hh):
+                gates = gates if bias is None else gates + bias.detach().double().numpy()
+            into, forget, candidate, out = np.split(gates, 4, axis=1)
+            cell[i] = _sigmoid(forget) * cell[i] + _sigmoid(into) * np.tanh(candidate)
+            hidden[i] = _sigmoid(out) * np.tanh(cell[i].astype(np.float64))
+            below = hidden[i]
+        if output is None:
+            y.append(below.copy())
+            continue
+        logits = streaming_product(output.weight, below, precision)
+        logits = logits if output.bias is None else logits + output.bias.detach().double().numpy()
+        logits -= logits.max(axis=1, keepdims=True)
+        y.append((logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))).astype(np.float32))
+    return np.stack(y, axis=1), hidden, cell
+
+
+def streaming_product(weight: torch.Tensor, x: np.ndarray, precision: str) -> np.ndarray:
+    """x (N, K) float32 times the transpose of weight (M, K), in the precision of the weights: float64 (N, M)."""
+    if precision == "fp32":
+        return x.astype(np.float64) @ weight.detach().double().numpy().T
+    if precision == "bf16":
+        return x.astype(np.float64) @ weight.detach().bfloat16().double().numpy().T
+    w, w_scale = _rounded(weight.detach().numpy(), 127)
+    x, x_scale = _rounded(x, 32767)
+    return (x @ w.T) * (x_scale * w_scale.T).astype(np.float64)
+
+
+def _rounded(rows: np.ndarray, levels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Each row as integers (int64) of at most `levels` in magnitude, and what a 1 stands for: float32 (rows, 1)."""
+    largest = np.abs(rows).max(axis=1, keepdims=True)
+    largest[largest < 1e-30] = 0
+    with np.errstate(divide="ignore"):
+        inverse = np.where(largest > 0, np.float32(levels) / largest, np.float32(0))
+    return np.rint(rows * inverse).astype(np.int64), largest / np.float32(levels)
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return 0.5 + 0.5 * np.tanh(x / 2)

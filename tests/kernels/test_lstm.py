@@ -57,10 +57,12 @@ def gradients(run, inputs, lengths, dtype):
 
 
 def assert_within_budget(ours, theirs, exact):
-    """At most twice the error of torch's float32; of few numbers the error is luck, hence a few roundings besides."""
+    """At most twice the error of torch's float32. Of few numbers torch's error is luck: besides it a few roundings, and
+    as many as the sigmoid and tanh of a cell may be off (csrc/lstm/activation.h) where there are very few."""
     for a, b, e in zip(ours, theirs, exact, strict=True):
         if e.numel():
-            limit = 2 * (b - e).abs().max() + 4 * 2.0**-24 * e.abs().max()
+            roundings = 10 if e.numel() < 64 else 4
+            limit = 2 * (b - e).abs().max() + roundings * 2.0**-24 * e.abs().max()
             assert (a - e).abs().max() <= limit, (tuple(e.shape), (a - e).abs().max(), limit)
 
 
