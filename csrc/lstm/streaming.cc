@@ -251,8 +251,9 @@ void StreamingLstm::QuantiseRow(Sequence& sequence, int64_t row, int64_t columns
 }
 
 Activations StreamingLstm::RowsFrom(const Sequence& sequence, int64_t first, int64_t step) const {
-  if (precision_ != Precision::kInt8) return {sequence.values.data() + first * width_, nullptr, nullptr, step * width_, 0};
-  return {nullptr, sequence.quantised.data() + first * width_, sequence.scale.data() + first, step * width_, step};
+  const int64_t at = first * width_, stride = step * width_;
+  if (precision_ != Precision::kInt8) return {sequence.values.data() + at, nullptr, nullptr, stride, 0};
+  return {nullptr, sequence.quantised.data() + at, sequence.scale.data() + first, stride, step};
 }
 
 template <typename Member>

@@ -31,7 +31,8 @@ struct PackedMatrix {
   const float* scale = nullptr;  // int8: what a weight of 1 stands for, (panels, rows of a panel)
 };
 
-// Vectors to multiply with: `count` rows, `stride` elements apart. int8: int16 numbers, row i times scale[i * scale_stride].
+// Vectors to multiply with, `stride` elements apart: `values`, or for int8 `quantised`, vector i times
+// scale[i * scale_stride].
 struct Activations {
   const float* values = nullptr;
   const int16_t* quantised = nullptr;
