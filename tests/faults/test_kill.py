@@ -41,7 +41,7 @@ def run(folder, kill="nobody:never:0"):
     return subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
 
 
-TIMED = ("stages/*", ".lock", "results.json", "report.html", "train/*/tensorboard/*", "train/*/log.jsonl")
+TIMED = ("stages/*", ".lock", "results.json", "report.html", "*/tensorboard/*", "*/log.jsonl")
 
 
 def content(exp):
@@ -54,7 +54,7 @@ def content(exp):
     }
     store = PosteriorStore.open(exp / "targets" / "store")
     files |= {f"posteriors of {cut_id}": store.packed(cut_id).numpy().tobytes() for cut_id in sorted(store)}
-    for path in exp.glob("train/*/log.jsonl"):
+    for path in exp.rglob("log.jsonl"):
         rows = [{k: v for k, v in row.items() if k not in ("seconds", "frames_per_s")} for row in read_jsonl(path)]
         files[str(path)[len(str(exp)) :]] = rows
     return files
