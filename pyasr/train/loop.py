@@ -314,4 +314,4 @@ def _make_optimiser(model: AcousticModel, options: TrainOptions) -> torch.optim.
         return torch.optim.SGD(
             model.parameters(), lr=chosen.lr, momentum=chosen.momentum, weight_decay=chosen.weight_decay
         )
-    return torch.optim.AdamW(model.parameters(), lr=chosen.lr, weight_decay=chosen.weight_decay)
+    return torch.optim.AdamW(model.parameters(), lr=chosen.lr, weight_decay=chosen.weight_decay, fused=True)
