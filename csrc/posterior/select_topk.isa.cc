@@ -12,7 +12,7 @@
 // the same bits in every instruction set; fused, a row of 3183 from memory takes a tenth less time (AVX2, Zen 3).
 #include "posterior/select_topk.h"
 
-#include "base/simd.h"
+#include "base/simd_math.h"
 
 namespace pyasr {
 namespace PYASR_ISA {
