@@ -206,6 +206,15 @@ PYASR_INLINE uint32_t MaskBits(I32 mask) {
 #endif
 }
 
+// The lanes where a > b.
+PYASR_INLINE uint32_t GreaterBits(F32 a, F32 b) {
+#if defined(__AVX512F__)
+  return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GT_OQ);  // GCC 12 makes a vector of the comparison first
+#else
+  return MaskBits(a > b);
+#endif
+}
+
 // Horizontal, in the fixed order of halving: the result depends on the set alone.
 PYASR_INLINE float Sum(F32 v) {
   float part[kLanes];

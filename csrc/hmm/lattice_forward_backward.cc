@@ -8,7 +8,7 @@
 #include <string>
 
 #include "base/check.h"
-#include "base/thread_pool.h"
+#include "base/parallel_for.h"
 #include "hmm/check_lattice.h"
 #include "hmm/lattice_passes.h"
 
