@@ -145,7 +145,9 @@ PYASR_INLINE void LoadBf16(const uint16_t* p, F32& even, F32& odd) {
 
 // c + the product of the even elements + that of the odd ones. Exact but for overflow of int32.
 PYASR_INLINE I32 MultiplyAddPairs(I16 a, I16 b, I32 c) {
-#if defined(__AVX512F__)
+#if defined(__AVX512VNNI__)
+  return (I32)_mm512_dpwssd_epi32((__m512i)c, (__m512i)a, (__m512i)b);
+#elif defined(__AVX512F__)
   return c + (I32)_mm512_madd_epi16((__m512i)a, (__m512i)b);
 #elif defined(__AVX2__)
   return c + (I32)_mm256_madd_epi16((__m256i)a, (__m256i)b);

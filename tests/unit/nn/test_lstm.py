@@ -182,7 +182,7 @@ def test_without_bf16_instructions_autocast_changes_nothing(monkeypatch):
 
 def test_autocast_to_float16_is_left_to_torch():
     ours, _ = both()
-    with torch.autocast("cpu", torch.float16), pytest.raises(TypeError, match="under autocast to torch.float16"):
+    with torch.autocast("cpu", torch.float16), pytest.raises(TypeError, match=r"under autocast to torch\.float16"):
         ours(torch.randn(2, 4, 5))
 
 
