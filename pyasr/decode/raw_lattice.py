@@ -1,4 +1,4 @@
-"""What kaldi-decoder's search leaves, every token that survived, as the lattice that `pyasr.ops.lattice` computes on."""
+"""What kaldi-decoder's search leaves, every token that survived, as the lattice that `pyasr.ops.lattice` takes."""
 
 from __future__ import annotations
 
