@@ -50,7 +50,9 @@ def collect(exp: Path) -> Run:
         results=results,
         scores=scores,
         curves=_curves(exp / "gmm", ["mono", "tri", "lda", "sat"]),
-        networks=_curves(exp / "train", ["teacher", "supervised", "student", "topline"]),
+        networks=_curves(
+            exp / "train", ["teacher", "supervised", "student", "topline", "teacher_smbr", "student_smbr"]
+        ),
         stages=stages,
         options=_options(stages),
         skips=_skips(exp, scores),
