@@ -2,7 +2,7 @@
 
     magic      8 bytes
     lattices   one after the other, each as `pack` makes it
-    index      JSON {"key", "cuts": [[cut_id, bytes, CRC-32], ...], "skipped": [{"id", "reason"}, ...]}
+    index      JSON {"key", "cuts": [[cut_id, bytes, CRC-32], ...], "skipped": [{"id", "reason"}, ...], "sizes"}
     trailer    CRC-32 of index, length and magic (4 bytes), length of the index (8), magic (8); little-endian
 
 A checksum covers every byte, so a flipped bit is found, and of which utterance it is can be said. Files are written
@@ -104,19 +104,24 @@ def unpack(data: bytes) -> ReferredLattice:
 
 @dataclass(frozen=True)
 class FileIndex:
-    """key: of what the lattices were made from. cuts: cut_id -> (offset, bytes, CRC-32). skipped: id and reason."""
+    """key: of what the lattices were made from. cuts: cut_id -> (offset, bytes, CRC-32). skipped: id and reason.
+
+    sizes: of all lattices together {"frames", "arcs", "lost": frames whose reference is not in the lattice}.
+    """
 
     key: str
     cuts: Mapping[str, tuple[int, int, int]]
     skipped: Sequence[dict[str, str]]
+    sizes: Mapping[str, int]
 
 
 def write_lattices(
-    path: Path, key: str, packed: Mapping[str, bytes], skipped: Sequence[dict[str, str]]
+    path: Path, key: str, packed: Mapping[str, bytes], skipped: Sequence[dict[str, str]], sizes: Mapping[str, int]
 ) -> None:
     """Write a file, atomically. packed: cut_id -> what `pack` made."""
     cuts = [[cut_id, len(data), zlib.crc32(data)] for cut_id, data in packed.items()]
-    index = json.dumps({"key": key, "cuts": cuts, "skipped": list(skipped)}, separators=(",", ":")).encode()
+    content = {"key": key, "cuts": cuts, "skipped": list(skipped), "sizes": sizes}
+    index = json.dumps(content, separators=(",", ":")).encode()
     with atomic_path(path) as temporary, open(temporary, "wb") as stream:
         stream.write(_MAGIC)
         for data in packed.values():
@@ -142,7 +147,8 @@ def read_index(path: Path) -> FileIndex:
             offset += int(length)
         if offset != begin:
             raise ValueError(f"its lattices should end at byte {offset}, not {begin}")
-        return FileIndex(str(content["key"]), cuts, content["skipped"])
+        sizes = {name: int(content["sizes"][name]) for name in ("frames", "arcs", "lost")}
+        return FileIndex(str(content["key"]), cuts, content["skipped"], sizes)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}); make the lattices again") from error
     except (KeyError, TypeError, ValueError) as error:

@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,26 +112,25 @@ def _lattice_job(
     searcher = LatticeSearcher.read(
         graph, opened.tid_to_pdf, options.beam, options.lattice_beam, options.max_density, scales.word_penalty
     )
-    packed, skips = {}, Skips()
+    packed, skips, sizes = {}, Skips(), Counter(frames=0, arcs=0, lost=0)
     for cut_id in cut_ids:
         try:
-            packed[cut_id] = pack(_make(opened, searcher, scales.acoustic_scale, options.max_lost, cut_id))
+            made = _make(opened, searcher, scales.acoustic_scale, cut_id)
+            lost, frames = int((~in_lattice(made.lattice, made.reference)).sum()), len(made.reference)
+            if lost > options.max_lost * frames:
+                raise DataError(f"reference outside its lattice: in {lost} of {frames} frames")
+            packed[cut_id] = pack(made)
+            sizes.update(frames=frames, arcs=len(made.lattice.arc_src), lost=lost)
         except (DataError, ValueError) as error:
             skips.add(cut_id, str(error).removeprefix(f"{cut_id}: "))
-    write_lattices(path, key, packed, skips.rows)
+    write_lattices(path, key, packed, skips.rows, sizes)
 
 
-def _make(
-    opened: Utterances, searcher: LatticeSearcher, acoustic_scale: float, max_lost: float, cut_id: str
-) -> ReferredLattice:
+def _make(opened: Utterances, searcher: LatticeSearcher, acoustic_scale: float, cut_id: str) -> ReferredLattice:
     loglikes, reference = opened.utterance(cut_id)
     if len(reference) != len(loglikes):
         raise DataError(f"mismatch in time: {len(loglikes)} frames, {len(reference)} in the alignment")
-    lattice = searcher.lattice(loglikes, acoustic_scale, cut_id)
-    lost = int((~in_lattice(lattice, reference)).sum())
-    if lost > max_lost * len(reference):
-        raise DataError(f"reference outside its lattice: in {lost} of {len(reference)} frames")
-    return ReferredLattice(lattice, reference.astype(np.int32))
+    return ReferredLattice(searcher.lattice(loglikes, acoustic_scale, cut_id), reference.astype(np.int32))
 
 
 def in_lattice(lattice: Lattice, reference: np.ndarray) -> np.ndarray:
@@ -146,13 +146,15 @@ def in_lattice(lattice: Lattice, reference: np.ndarray) -> np.ndarray:
 class LatticeSet:
     """Lattices on disk. files: cut_id -> (its file, where in it). skipped: id and reason of those left out.
 
-    metadata: what they were made with. May be passed to other processes: files are opened where they are read.
+    metadata: what they were made with. sizes: {"frames", "arcs", "lost"}, see `lattice_file.FileIndex`.
+    May be passed to other processes: files are opened where they are read.
     """
 
     folder: Path
     files: dict[str, tuple[Path, tuple[int, int, int]]]
     skipped: list[dict[str, str]]
     metadata: dict[str, Any]
+    sizes: Mapping[str, int]
 
     @classmethod
     def open(cls, folder: str | Path) -> LatticeSet:
@@ -165,7 +167,11 @@ class LatticeSet:
         if len({index.key for index in indices.values()}) != 1:
             raise DataError(f"{folder}: no lattices, or not all of one making; make them again")
         files = {cut_id: (path, entry) for path, index in indices.items() for cut_id, entry in index.cuts.items()}
-        return cls(folder, files, [row for index in indices.values() for row in index.skipped], content["metadata"])
+        skipped = [row for index in indices.values() for row in index.skipped]
+        sizes: Counter[str] = Counter()
+        for index in indices.values():
+            sizes.update(index.sizes)
+        return cls(folder, files, skipped, content["metadata"], sizes)
 
     def __len__(self) -> int:
         return len(self.files)

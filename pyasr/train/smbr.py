@@ -131,14 +131,14 @@ class SmbrCriterion:
         self.skips.check(self.num_cuts)
 
     def describe(self, counts: Counts) -> dict[str, float]:
-        """accuracy: expected, per cent of frames. lost: per cent of frames whose reference is not in their lattice.
-        density: arcs a frame."""
+        """expected_accuracy: per cent of frames. reference_lost: per cent of frames whose reference is not in their
+        lattice. density: arcs a frame."""
         if not counts.get("lattice_frames"):
             return {}
         frames = counts["lattice_frames"]
         return {
-            "accuracy": 100 * counts["right"] / frames,
-            "lost": 100 * counts["lost"] / frames,
+            "expected_accuracy": 100 * counts["right"] / frames,
+            "reference_lost": 100 * counts["lost"] / frames,
             "density": counts["arcs"] / frames,
         }
 
@@ -152,7 +152,7 @@ class SmbrCriterion:
             logits = batch.rows(model(batch.frames.to(device), batch.lengths))
             for name, count in self._accuracies(model, logits, batch)[1].items():
                 totals[name] = totals.get(name, 0.0) + count
-        described = {f"dev_expected_{name}": value for name, value in self.describe(totals).items()}
+        described = {f"dev_{name}": value for name, value in self.describe(totals).items()}
         return {**described, "dev_wer": self.dev_wer(model)}
 
 

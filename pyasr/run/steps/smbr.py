@@ -108,12 +108,13 @@ def _lattices(context: Context, system: str) -> Digest:
     graph = _weak_graph(context, folder)
     skips = _make_all(setup, setup.network, graph, folder)
     write_jsonl(folder / "skipped.jsonl", skips.rows)
-    made = {part.name: LatticeSet.open(part) for part in sorted(folder.glob("*")) if part.is_dir()}
-    scales = setup.scales
+    made = [LatticeSet.open(part) for part in sorted(folder.glob("*")) if part.is_dir()]
+    frames, arcs, lost = (sum(lattices.sizes[name] for lattices in made) for name in ("frames", "arcs", "lost"))
     return {
-        "utterances": sum(len(lattices) for lattices in made.values()),
-        "MB": round(sum(path.stat().st_size for path in folder.glob("*/*.lattices")) / 2**20, 3),
-        "acoustic_scale": round(scales.acoustic_scale, 4),
+        "lattices": sum(map(len, made)),
+        "arcs_per_frame": round(arcs / max(1, frames), 1),
+        "reference_lost_percent": round(100 * lost / max(1, frames), 2),
+        "acoustic_scale": round(setup.scales.acoustic_scale, 4),
         "skipped": skips.by_reason(),
     }
 

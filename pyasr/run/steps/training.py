@@ -49,11 +49,15 @@ def train(
     }
 
 
+_SMBR = {"expected_accuracy": "expected", "dev_expected_accuracy": "expected on dev", "dev_wer": "dev WER"}
+
+
 def say_row(row: Row) -> None:
-    losses = ", ".join(f"{name[5:]} {value:.4f}" for name, value in row.items() if name.startswith("loss_"))
+    losses = ", ".join(f"{name[5:]} {value:.4f}" for name, value in row.items() if name.startswith("loss_")) or "none"
+    judged = "".join(f"  {label} {row[name]:.2f} %" for name, label in _SMBR.items() if name in row)
     say(
         f"  sub-epoch {row['sub_epoch'] + 1:>3}  lr {row['lr']:.2g}  loss {losses}  dev {row['dev_loss']:.4f}"
-        f"  accuracy {row['dev_accuracy']:.2f} %{'  best' if row['best'] else ''}"
+        f"  accuracy {row['dev_accuracy']:.2f} %{judged}{'  best' if row['best'] else ''}"
         f"  {row['seconds']:.1f} s, {row['frames_per_s']:.0f} frames/s"
     )
 

@@ -84,6 +84,8 @@ def test_what_is_made_is_read_whatever_the_executor(graph, tmp_path):
         np.testing.assert_array_equal(referred.reference, reference)
         assert referred.lattice.num_frames == 9 and in_lattice(referred.lattice, reference).mean() > 0.5
         assert same(unpack(pack(referred)), referred)
+    arcs = sum(len(found.read(cut_id).lattice.arc_src) for cut_id in IDS)
+    assert (found.sizes["frames"], found.sizes["arcs"]) == (9 * len(IDS), arcs) and found.sizes["lost"] < 0.1 * arcs
     assert found.metadata["scales"] == [2.0, 0.5] and found.metadata["model"] == "m"
 
 
@@ -176,7 +178,7 @@ def test_lengths_that_do_not_fit_are_refused(graph, tmp_path, change):
 
 def test_lattices_of_different_makings_do_not_mix(graph, tmp_path):
     make(tmp_path / "set", graph)
-    write_lattices(tmp_path / "set" / "000001.lattices", "other", {}, [])
+    write_lattices(tmp_path / "set" / "000001.lattices", "other", {}, [], {"frames": 0, "arcs": 0, "lost": 0})
     with pytest.raises(DataError, match="not all of one making"):
         LatticeSet.open(tmp_path / "set")
 
