@@ -54,7 +54,7 @@ def _smbr_stages(system: str, trained_with: str) -> tuple[Stage, ...]:
     lattices = Stage(
         name=f"lattices_{system}",
         what=f"what the {system} confuses in the transcribed part, over a weak language model (smbr.on)",
-        entry=f"smbr.lattices_{system}",
+        entry=f"lattices.{system}",
         reads=reads,
         writes=(f"lattices/{system}/",),
         options=("seed", "smbr.on", "smbr.draws", "smbr.lattices", "gmm.align", "decode_network", trained_with),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from pyasr.base.artifact import write_jsonl
 from pyasr.base.errors import DataError
 from pyasr.base.skips import Skips
 from pyasr.nn.losses import hard_cross_entropy
@@ -21,6 +23,8 @@ from pyasr.train.criterion import Counts
 from pyasr.train.data import Batch, BatchMaker
 from pyasr.train.options import SmbrOptions
 from pyasr.train.plan import BatchPlan, batches_of_pass
+
+_DEV_BATCH_S = 40.0
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,8 @@ class SmbrCriterion:
 
     lattices: of the transcribed part, see `LatticeBatches`; dev_batches: of dev, as it is heard for the dev loss.
     silence: int, the senones of silence. dev_wer: of a model, per cent. made_from: for the key of a checkpoint.
-    skips: utterances whose lattice could not be used; DataError when they are too many of `num_cuts`.
+    skips: utterances whose lattice could not be used, kept in skips_path; DataError when they are too many of
+    `num_cuts`.
     """
 
     options: SmbrOptions
@@ -74,6 +79,7 @@ class SmbrCriterion:
     num_cuts: int
     made_from: Any
     skips: Skips = field(default_factory=Skips)
+    skips_path: Path | None = None
     chosen_by: str = "dev_wer"
 
     def key(self) -> Any:
@@ -128,7 +134,10 @@ class SmbrCriterion:
         for cut_id, found in zip(batch.cut_ids, batch.lattices):
             if isinstance(found, str) and cut_id not in known:
                 self.skips.add(cut_id, found)
-        self.skips.check(self.num_cuts)
+        if self.skips.count > len(known):
+            if self.skips_path:  # a training that goes on after a kill has seen them already
+                write_jsonl(self.skips_path, self.skips.rows)
+            self.skips.check(self.num_cuts)
 
     def describe(self, counts: Counts) -> dict[str, float]:
         """expected_accuracy: per cent of frames. reference_lost: per cent of frames whose reference is not in their
@@ -154,6 +163,3 @@ class SmbrCriterion:
                 totals[name] = totals.get(name, 0.0) + count
         described = {f"dev_{name}": value for name, value in self.describe(totals).items()}
         return {**described, "dev_wer": self.dev_wer(model)}
-
-
-_DEV_BATCH_S = 40.0
