@@ -58,11 +58,11 @@ def _train(context: Context, system: str) -> Digest:
 
 
 def _summary(rows: list[Digest]) -> Digest:
-    first, best = rows[0], min(rows, key=lambda row: row["dev_wer"])
+    first, best, name = rows[0], min(rows, key=lambda row: row["dev_wer"]), "dev_expected_accuracy"
     return {
         "passes": sum(row["sub_epoch"] >= 0 for row in rows),
         "dev_wer": [round(row["dev_wer"], 2) for row in (first, best)],
-        "dev_expected_accuracy": [round(row["dev_expected_accuracy"], 2) for row in (first, best)],
+        "dev_expected_accuracy": [round(row[name], 2) for row in (first, best) if name in row],
         "kept": "the model as it was" if best is first else f"pass {best['sub_epoch'] + 1}",
         "nonfinite_batches": rows[-1]["nonfinite"],
     }
@@ -73,9 +73,12 @@ def _run_generation(setup: Setup, start: Path, lattices: Path, work: Path) -> No
     network, targets = Network.load(start), setup.targets("dev").parent
     options = setup.options.of(setup.system_options)
     dev = Source.of(list(read_cuts(setup.cuts("dev"))), hard_targets(targets, "dev"))
-    sources = {"transcribed": transcribed_source(setup.context, targets)}
+    sets = [LatticeSet.open(lattices / f"transcribed-{draw}") for draw in range(setup.options.draws)]
+    aligned = transcribed_source(setup.context, targets)
+    usable = [cut for cut in aligned.cuts if all(cut.id in made for made in sets)]
+    sources = {"transcribed": Source.of(usable, aligned.targets)}
     data = TrainingData(sources, dev, network.frontend, setup.noise)
-    criterion = _criterion(setup, start, lattices, work, data, options)
+    criterion = _criterion(setup, start, sets, LatticeSet.open(lattices / "dev"), work, data, options)
     seed, name = setup.context.recipe.seed, f"{setup.system}_smbr"
     trainer = Trainer(network.model, data, options, seed, work, name, say_row, criterion=criterion)
     trainer.run()
@@ -86,11 +89,15 @@ def _run_generation(setup: Setup, start: Path, lattices: Path, work: Path) -> No
 
 
 def _criterion(
-    setup: Setup, start: Path, lattices: Path, work: Path, data: TrainingData, train_options: TrainOptions
+    setup: Setup,
+    start: Path,
+    sets: list[LatticeSet],
+    dev_set: LatticeSet,
+    work: Path,
+    data: TrainingData,
+    train_options: TrainOptions,
 ) -> SmbrCriterion:
     exp, options, recipe = setup.context.exp, setup.options, setup.context.recipe
-    sets = [LatticeSet.open(lattices / f"transcribed-{draw}") for draw in range(options.draws)]
-    dev_set = LatticeSet.open(lattices / "dev")
     senones = Senones.load(exp / "senones" / "set")
     heard, delay = dev_augment(train_options.augment), train_options.network.delay_frames
     dev_maker = BatchMaker({"dev": data.dev}, data.frontend, heard, data.noise, recipe.seed, delay)
