@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pyasr.base.errors import ConfigError
+from pyasr.run.recipe import Recipe
 from pyasr.run.stage import Stage
 
 NETWORKS = ("teacher", "supervised", "student", "topline")
 SMBR = ("teacher_smbr", "student_smbr")
 SYSTEMS = ("mono", "tri", "tri_sat", *NETWORKS, *SMBR)
-"""The systems that are decoded and scored."""
+"""The systems that are decoded and scored; those of SMBR where smbr.on is true."""
+
+
+def systems_of(recipe: Recipe) -> tuple[str, ...]:
+    """Those that a recipe makes, if its corpus has the data."""
+    return tuple(system for system in SYSTEMS if recipe.smbr.on or system not in SMBR)
 
 
 def _decode_stage(system: str, trained_by: str, *options: str) -> Stage:
