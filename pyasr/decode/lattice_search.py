@@ -40,11 +40,19 @@ class LatticeSearcher:
         self._options = LatticeSimpleDecoderConfig(beam=beam, lattice_beam=lattice_beam, determinize_lattice=False)
 
     @classmethod
-    def read(cls, path: str | Path, *arguments: object) -> LatticeSearcher:
-        """A searcher in the graph of a file, other arguments as above; DataError names the file."""
+    def read(
+        cls,
+        path: str | Path,
+        tid_to_pdf: np.ndarray,
+        beam: float,
+        lattice_beam: float,
+        max_density: int,
+        word_penalty: float = 0.0,
+    ) -> LatticeSearcher:
+        """A searcher in the graph of a file; DataError names it."""
         graph = FstArrays.read(path)
         try:
-            return cls(graph, *arguments)
+            return cls(graph, tid_to_pdf, beam, lattice_beam, max_density, word_penalty)
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
 
