@@ -14,9 +14,10 @@ from pyasr.base.errors import DataError
 from pyasr.base.executor import run_jobs, split_jobs
 from pyasr.features.audio import load_samples
 from pyasr.features.cmvn import RunningMean
-from pyasr.features.lfbe import compute_lfbe
+from pyasr.features.lfbe import compute_lfbe, lfbe_stream
 from pyasr.features.options import LfbeOptions
 from pyasr.features.stack import stack_frames
+from pyasr.features.stream import samples_of_frames
 
 _JOBS = 32
 _MIN_DEVIATION = 1e-3
@@ -46,6 +47,10 @@ class NetworkFrontend:
         """Stacked frames (T, dim) float32, see `stack_frames`."""
         return stack_frames(self.frames(samples), self.options.stack, phase)
 
+    def stream(self) -> FrontendStream:
+        """The same for an utterance whose samples come bit by bit."""
+        return FrontendStream(self)
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
@@ -62,6 +67,37 @@ class NetworkFrontend:
         if mean.shape != (options.num_mel_bins,) or deviation.shape != mean.shape or not (deviation > 0).all():
             raise ValueError(f"mean {mean.shape} and deviation {deviation.shape} for {options.num_mel_bins} bins")
         return cls(options, mean, deviation)
+
+
+class FrontendStream:
+    """Stacked frames of phase 0 of one utterance as its samples arrive: bit for bit those of `stacked`."""
+
+    def __init__(self, frontend: NetworkFrontend) -> None:
+        self._options, self._deviation = frontend.options, frontend.deviation
+        self._lfbe, self._mean = lfbe_stream(frontend.options), RunningMean(frontend.mean)
+        self._waiting = np.empty((0, frontend.options.num_mel_bins), np.float32)
+        self._num_samples = self._num_stacks = 0
+
+    @property
+    def samples_to_next(self) -> int:
+        """After how many more samples the next stacked frame is complete."""
+        return samples_of_frames((self._num_stacks + 1) * self._options.stack) - self._num_samples
+
+    def accept(self, samples: np.ndarray) -> np.ndarray:
+        """Take (n,) samples; return the stacked frames (t, dim) float32 that they complete; t may be 0."""
+        self._num_samples += len(samples)
+        return self._stacks(self._lfbe.accept(samples))
+
+    def finish(self) -> np.ndarray:
+        """The last stacked frames (t, dim) float32, whose windows reach past the end of the utterance."""
+        return self._stacks(self._lfbe.finish())
+
+    def _stacks(self, lfbe: np.ndarray) -> np.ndarray:
+        frames = np.concatenate([self._waiting, self._mean(lfbe) / self._deviation])
+        stacks = stack_frames(frames, self._options.stack)
+        self._waiting = frames[len(stacks) * self._options.stack :]
+        self._num_stacks += len(stacks)
+        return stacks
 
 
 def estimate_frontend(cuts: Iterable[Any], options: LfbeOptions, executor: Executor) -> NetworkFrontend:

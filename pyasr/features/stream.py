@@ -36,6 +36,12 @@ def num_frames(num_samples: int) -> int:
     return (num_samples + shift // 2) // shift
 
 
+def samples_of_frames(count: int) -> int:
+    """Samples after which the first `count` frames of an utterance are complete while more is to come."""
+    shift, window = SAMPLING_RATE // 100, SAMPLING_RATE // 40
+    return (count - 1) * shift + shift // 2 + window // 2 if count else 0
+
+
 class FeatureStream:
     """Frames of one utterance as its samples arrive.
 

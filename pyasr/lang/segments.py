@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from pyasr.lang.context import ContextMap
@@ -25,6 +27,49 @@ def word_segments(arc_word: np.ndarray) -> list[tuple[int, int, int]]:
     changes = np.flatnonzero(np.diff(arc_word, prepend=-2))
     ends = [*changes[1:], len(arc_word)]
     return [(int(arc_word[s]), int(s), int(e)) for s, e in zip(changes, ends) if arc_word[s] >= 0]
+
+
+def split_into_words(
+    segments: Sequence[tuple[int, int, int]],
+    pronunciations: Sequence[Sequence[tuple[int, ...]]],
+    silence_id: int,
+    complete: bool = True,
+) -> list[tuple[int, int, int]] | None:
+    """(word_index, start_frame, end_frame), end exclusive, of the words of a path; None where they are not its words.
+
+    segments: of `phone_segments`. pronunciations: for each word its alternatives, phone ids. Silence may stand before
+    the first word and after each, as in the decoding graph.
+    complete: False for a path that breaks off. Of its last words the phones, or the last of them, are then missing,
+    since a graph puts a word out before its phones; words without a phone are left out. Phones at the end may be
+    those of a word that was not put out yet.
+    """
+    phones = [phone_id for phone_id, _, _ in segments]
+    # For each word, by where it may end: where it then begins, and where the word before it ends.
+    layers: list[dict[int, tuple[int, int]]] = []
+    ends = {0}
+    for alternatives in pronunciations:
+        layer: dict[int, tuple[int, int]] = {}
+        for before in ends:
+            starts = {before, before + 1} if phones[before : before + 1] == [silence_id] else {before}
+            for start in starts:
+                for alternative in alternatives:
+                    heard = tuple(phones[start : start + len(alternative)])
+                    if heard == alternative or (not complete and heard and heard == alternative[: len(phones) - start]):
+                        layer.setdefault(start + len(heard), (start, before))
+        if not layer and not complete and any(phones[end:] in ([], [silence_id]) for end in ends):
+            break
+        layers.append(layer)
+        ends = set(layer)
+    if complete:
+        ends = {end for end in ends if phones[end:] in ([], [silence_id])}
+    if not ends:
+        return None
+    end, words = max(ends), []
+    for index in reversed(range(len(layers))):
+        start, before = layers[index][end]
+        words.append((index, segments[start][1], segments[end - 1][2]))
+        end = before
+    return words[::-1]
 
 
 def phone_windows(phone_ids: list[int], width: int) -> list[tuple[int, ...]]:
