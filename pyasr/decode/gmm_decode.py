@@ -16,7 +16,7 @@ from pyasr.align.sat import speaker_transform
 from pyasr.align.system import GmmSystem
 from pyasr.base.errors import DataError
 from pyasr.base.executor import run_jobs, split_jobs
-from pyasr.decode.model_dir import Model
+from pyasr.decode.model_dir import GmmModel
 from pyasr.decode.part import Failure, Outcome, Scales, decode_cuts, write_hypotheses
 from pyasr.decode.tune import Tuning, choose, middle_scales, scales_grid
 from pyasr.features.archive import FeatureArchive
@@ -74,7 +74,7 @@ class GmmLikelihoods:
 
 
 def adapt(
-    model: Model, source: GmmSource, decoded: Mapping[str, Outcome], executor: Executor, what: str = "fMLLR"
+    model: GmmModel, source: GmmSource, decoded: Mapping[str, Outcome], executor: Executor, what: str = "fMLLR"
 ) -> GmmSource:
     """The source with each speaker's fMLLR estimated from what was recognised, never from a reference.
 
@@ -102,7 +102,7 @@ def _adapt_job(
     return transforms
 
 
-def prepare(model: Model, archive_folder: Path, speakers: Mapping[str, str], executor: Executor) -> GmmSource:
+def prepare(model: GmmModel, archive_folder: Path, speakers: Mapping[str, str], executor: Executor) -> GmmSource:
     """The source from which a part is decoded for good.
 
     Adapted systems: a first pass without adaptation, transforms from its best paths, a second pass with them,
@@ -118,7 +118,7 @@ def prepare(model: Model, archive_folder: Path, speakers: Mapping[str, str], exe
 
 
 def decode(
-    model: Model, source: GmmSource, scales: Scales, executor: Executor, what: str = "decode"
+    model: GmmModel, source: GmmSource, scales: Scales, executor: Executor, what: str = "decode"
 ) -> dict[str, Outcome]:
     """Outcomes of all utterances of a source at one pair of scales."""
     return decode_cuts(source, list(source.speakers), model.graph, [scales], model.options.search, executor, what)[
@@ -127,7 +127,7 @@ def decode(
 
 
 def tune_model(
-    model: Model, archive_folder: Path, references: Mapping[str, tuple[str, str]], executor: Executor
+    model: GmmModel, archive_folder: Path, references: Mapping[str, tuple[str, str]], executor: Executor
 ) -> Tuning:
     """Choose the scales on the development part and write tuning.json.
 
@@ -143,7 +143,7 @@ def tune_model(
 
 
 def decode_condition(
-    model: Model, archive_folder: Path, speakers: Mapping[str, str], condition: str, executor: Executor
+    model: GmmModel, archive_folder: Path, speakers: Mapping[str, str], condition: str, executor: Executor
 ) -> list[dict[str, Any]]:
     """Decode a test condition with the chosen scales, write hyp/CONDITION.jsonl and return its rows.
 

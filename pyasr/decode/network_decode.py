@@ -1,11 +1,4 @@
-"""Decoding with networks: features are computed from audio, posteriors divided by priors.
-
-A recogniser's folder, EXP/decode/SYSTEM:
-
-    network/       `pyasr.nn.network.Network`      senones/   `pyasr.align.senones.Senones`
-    HCLG.fst       the decoding graph              words.txt  lexicon.txt
-    tuning.json    the scales chosen on dev        hyp/       CONDITION.jsonl
-"""
+"""Decoding with networks: features are computed from audio, posteriors divided by priors."""
 
 from __future__ import annotations
 
@@ -20,12 +13,11 @@ import numpy as np
 from pyasr.align.senones import Senones
 from pyasr.base.errors import DataError
 from pyasr.corpora import read_cuts
-from pyasr.decode.options import NetworkDecodeOptions
-from pyasr.decode.part import Scales, decode_cuts, write_hypotheses
+from pyasr.decode.model_dir import NetworkModel, check_senones
+from pyasr.decode.part import decode_cuts, write_hypotheses
 from pyasr.decode.tune import Tuning, choose, scales_grid
 from pyasr.features.audio import load_samples
 from pyasr.features.noise import NoiseSpec, speech_power
-from pyasr.lang.words import WordTable
 from pyasr.nn.network import Network
 
 
@@ -47,12 +39,6 @@ class NetworkSource:
         network, senones = Network.load(self.network), Senones.load(self.senones)
         check_senones(network, senones, self.network)
         return NetworkLikelihoods(self, network, senones, {cut.id: cut for cut in read_cuts(self.cuts)})
-
-
-def check_senones(network: Network, senones: Senones, where: Path) -> None:
-    """DataError when a network's outputs stand for other senones."""
-    if network.senones != senones.fingerprint:
-        raise DataError(f"{where}: trained for other senones; train it again, or use the senones it was trained for")
 
 
 @dataclass(frozen=True)
@@ -78,31 +64,28 @@ class NetworkLikelihoods:
         return self.network.log_posteriors(samples) - np.float32(self.source.prior_scale) * self.network.log_priors
 
 
-@dataclass(frozen=True)
-class NetworkRecogniser:
-    """The folder of a recogniser and how it searches."""
+def network_source(model: NetworkModel, cuts: Path, noise: NoiseSpec | None = None) -> NetworkSource:
+    """Likelihoods of the cuts of a manifest."""
+    prior_scale = model.options.search.prior_scale
+    return NetworkSource(model.network_folder, model.senones_folder, cuts, prior_scale, noise)
 
-    folder: Path
-    options: NetworkDecodeOptions
-    words: WordTable
 
-    def source(self, cuts: Path, noise: NoiseSpec | None = None) -> NetworkSource:
-        """Likelihoods of the cuts of a manifest."""
-        return NetworkSource(self.folder / "network", self.folder / "senones", cuts, self.options.prior_scale, noise)
+def tune_model(
+    model: NetworkModel, cuts: Path, references: Mapping[str, tuple[str, str]], executor: Executor
+) -> Tuning:
+    """Choose the scales on the development part and write tuning.json. references: {cut_id: (speaker, text)}."""
+    search, cut_ids = model.options.search, list(references)
+    source, grid = network_source(model, cuts), scales_grid(search)
+    decoded = decode_cuts(source, cut_ids, model.graph, grid, search, executor, "scales on dev")
+    tuning = choose(decoded, references, model.words)
+    tuning.save(model.tuning)
+    return tuning
 
-    def tune(self, cuts: Path, references: Mapping[str, tuple[str, str]], executor: Executor) -> Tuning:
-        """Choose the scales on the development part and write tuning.json. references: {cut_id: (speaker, text)}."""
-        grid = scales_grid(self.options)
-        graph = self.folder / "HCLG.fst"
-        decoded = decode_cuts(self.source(cuts), list(references), graph, grid, self.options, executor, "scales on dev")
-        tuning = choose(decoded, references, self.words)
-        tuning.save(self.folder / "tuning.json")
-        return tuning
 
-    def decode(
-        self, source: NetworkSource, cut_ids: list[str], scales: Scales, condition: str, executor: Executor
-    ) -> list[dict[str, Any]]:
-        """Decode a test condition, write hyp/CONDITION.jsonl and return its rows."""
-        graph = self.folder / "HCLG.fst"
-        decoded = decode_cuts(source, cut_ids, graph, [scales], self.options, executor, condition)
-        return write_hypotheses(self.folder / "hyp" / f"{condition}.jsonl", decoded[scales], self.words)
+def decode_condition(
+    model: NetworkModel, source: NetworkSource, cut_ids: list[str], condition: str, executor: Executor
+) -> list[dict[str, Any]]:
+    """Decode a test condition with the chosen scales, write hyp/CONDITION.jsonl and return its rows."""
+    search, scales = model.options.search, model.scales
+    decoded = decode_cuts(source, cut_ids, model.graph, [scales], search, executor, condition)
+    return write_hypotheses(model.hypotheses(condition), decoded[scales], model.words)

@@ -37,6 +37,7 @@ def _decode_network_stage(system: str) -> Stage:
         writes=(f"decode/{system}/",),
         options=("seed", "decode_network", "test"),
         external=("noise_dir",),
+        version=2,
     )
 
 

@@ -1,4 +1,5 @@
-"""A recogniser whose phones are tones: small enough to make in a second, real from audio to words."""
+"""Recognisers whose phones are tones, a Gaussian one and networks: small enough to make in seconds, real from audio
+to words."""
 
 import math
 from dataclasses import dataclass
@@ -7,16 +8,29 @@ from pathlib import Path
 import kaldifst
 import numpy as np
 import pytest
+import torch
 
 from pyasr.align.frontend import Frontend
 from pyasr.align.gmm import DiagGmm
+from pyasr.align.senones import Senones
 from pyasr.align.system import GmmSystem
-from pyasr.decode.model_dir import Model, ModelOptions, export_model
-from pyasr.decode.options import DecodeOptions
+from pyasr.align.tree import Tree
+from pyasr.decode.model_dir import (
+    GmmModel,
+    ModelOptions,
+    NetworkModel,
+    NetworkModelOptions,
+    export_model,
+    export_network_model,
+)
+from pyasr.decode.options import DecodeOptions, NetworkDecodeOptions
 from pyasr.decode.part import Scales
 from pyasr.decode.tune import Tuning
 from pyasr.features.cmvn import cmvn_of
+from pyasr.features.lfbe import compute_lfbe
 from pyasr.features.mfcc import compute_mfcc
+from pyasr.features.network import NetworkFrontend
+from pyasr.features.options import LfbeOptions
 from pyasr.lang.context import MonophoneContext
 from pyasr.lang.grammar import make_l_fst
 from pyasr.lang.hclg import build_hclg
@@ -25,6 +39,9 @@ from pyasr.lang.phones import PhoneTable
 from pyasr.lang.topology import Topology
 from pyasr.lang.transitions import TransitionModel
 from pyasr.lang.words import WordTable
+from pyasr.nn.model import AcousticModel
+from pyasr.nn.network import Network
+from pyasr.nn.options import NetworkOptions
 
 TONES_HZ = {"SIL": 0.0, "DO": 400.0, "MI": 900.0, "SO": 2000.0, "TI": 3500.0}
 LEXICON = {"DOMI": [("DO", "MI")], "SOTI": [("SO", "TI")], "MIDO": [("MI", "DO")], "TI": [("TI",)]}
@@ -48,7 +65,7 @@ def spoken(sentence: str) -> list[str]:
 class ToneSpeech:
     """model: the recogniser. say(sentence, seed): samples of a sentence."""
 
-    model: Model
+    model: GmmModel | NetworkModel
     phone_s: float = PHONE_S
 
     def say(self, sentence: str, seed: int = 0, gain: float = 0.2) -> np.ndarray:
@@ -79,7 +96,7 @@ def free_grammar(words: WordTable) -> kaldifst.StdVectorFst:
     return grammar
 
 
-def make_tone_model(folder: Path) -> Model:
+def make_tone_model(folder: Path) -> GmmModel:
     system, words, lexicon = tone_system(), WordTable.of(LEXICON), Lexicon(dict(LEXICON))
     l_fst, disambiguation = make_l_fst(lexicon, system.phones, words)
     graph = build_hclg(l_fst, free_grammar(words), disambiguation, system.context, system.transitions)
@@ -93,3 +110,59 @@ def make_tone_model(folder: Path) -> Model:
 def tone_speech(tmp_path_factory: pytest.TempPathFactory) -> ToneSpeech:
     """A recogniser of tones; do not write into its folder."""
     return ToneSpeech(make_tone_model(tmp_path_factory.mktemp("tones") / "model"))
+
+
+def tone_senones() -> Senones:
+    """A senone a phone, in one state."""
+    phones = PhoneTable.from_pronunciations(p for prons in LEXICON.values() for p in prons)
+    topology, ids = Topology(states=1, silence_states=1), range(phones.num_phones)
+    tree = Tree(tuple((node,) for node in ids), tuple((-1, pdf, -1, -1) for pdf in ids), ())
+    transitions = TransitionModel.build(phones, topology, tree, loop_p=0.8)
+    return Senones(phones, topology, tree, transitions, np.ones(len(ids)))
+
+
+def train_on_tones(options: NetworkOptions, senones: Senones) -> Network:
+    """Learns which tone a frame is of, from utterances of ten tones."""
+    lfbe = LfbeOptions(num_mel_bins=12)
+    orders = [np.random.default_rng(seed).choice(list(TONES_HZ), 10) for seed in range(32)]
+    spoken_tones = [tones(order, seed, gain=0.02 + 0.3 * (seed % 4)) for seed, order in enumerate(orders)]
+    rows = np.concatenate([compute_lfbe(samples, lfbe) for samples in spoken_tones])
+    frontend = NetworkFrontend(lfbe, rows.mean(axis=0), rows.std(axis=0))
+    torch.manual_seed(0)
+    model = AcousticModel(frontend.dim, senones.num_senones, options)
+    frames = torch.stack([model.with_delay(torch.from_numpy(frontend.stacked(s))) for s in spoken_tones])
+    ids = [[senones.phones.id(phone) - 1 for phone in order] for order in orders]
+    targets = torch.tensor(ids).repeat_interleave(round(PHONE_S / 0.03), dim=1)
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.02)
+    for _ in range(60):
+        optimiser.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model(frames).flatten(0, 1), targets.flatten())
+        loss.backward()
+        optimiser.step()
+    assert loss.item() < 0.3, loss.item()
+    return Network(model.eval(), frontend, senones.fingerprint)
+
+
+def make_tone_network(folder: Path, options: NetworkOptions) -> NetworkModel:
+    senones, words, lexicon = tone_senones(), WordTable.of(LEXICON), Lexicon(dict(LEXICON))
+    l_fst, disambiguation = make_l_fst(lexicon, senones.phones, words)
+    graph = build_hclg(l_fst, free_grammar(words), disambiguation, senones.tree, senones.transitions)
+    network = train_on_tones(options, senones)
+    search = NetworkModelOptions(search=NetworkDecodeOptions(lm_weights=(1.0, 2.0), word_penalties=(0.0,)))
+    model = export_network_model(folder, network, senones, graph, words, lexicon, search)
+    Tuning(Scales(1.0), {Scales(1.0): {"sub": 0, "del": 0, "ins": 0, "words": 1}}).save(model.tuning)
+    return model
+
+
+@pytest.fixture(scope="session")
+def tone_network(tmp_path_factory: pytest.TempPathFactory) -> ToneSpeech:
+    """The same with a forward-only network that hears two frames ahead; do not write into its folder."""
+    options = NetworkOptions(layers=2, units=16, delay_frames=2)
+    return ToneSpeech(make_tone_network(tmp_path_factory.mktemp("tones") / "network", options))
+
+
+@pytest.fixture(scope="session")
+def tone_teacher(tmp_path_factory: pytest.TempPathFactory) -> ToneSpeech:
+    """The same with a bidirectional network."""
+    options = NetworkOptions(preset="teacher-small", layers=1, units=12)
+    return ToneSpeech(make_tone_network(tmp_path_factory.mktemp("tones") / "teacher", options))

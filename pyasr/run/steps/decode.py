@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pyasr.align.system import GmmSystem
 from pyasr.corpora import read_cuts
 from pyasr.decode.gmm_decode import decode_condition, speakers_of, tune_model
-from pyasr.decode.model_dir import Model, ModelOptions, export_model
+from pyasr.decode.model_dir import GmmModel, ModelOptions, export_model
 from pyasr.decode.tune import Tuning
 from pyasr.lang.lexicon import Lexicon
 from pyasr.lang.words import WordTable
@@ -56,7 +56,7 @@ def describe(tuning: Tuning, utterances: int, failed: Mapping[str, int], section
     }
 
 
-def _make_model(context: Context, name: str, trained: str, adapted: bool) -> Model:
+def _make_model(context: Context, name: str, trained: str, adapted: bool) -> GmmModel:
     lang, recipe = context.exp / "lang", context.recipe
     system = GmmSystem.load(context.exp / "gmm" / trained / "system")
     lexicon, words = Lexicon.read(lang / "lexicon.txt"), WordTable.load(lang / "words.txt")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pyasr.align.senones import Senones
-from pyasr.base.artifact import copy_whole, read_json, write_json
+from pyasr.base.artifact import read_json, write_json
 from pyasr.corpora import read_cuts
 from pyasr.decode.gmm_decode import speakers_of
-from pyasr.decode.network_decode import NetworkRecogniser, check_senones
+from pyasr.decode.model_dir import NetworkModel, NetworkModelOptions, export_network_model
+from pyasr.decode.network_decode import decode_condition, network_source, tune_model
+from pyasr.lang.fst_arrays import FstArrays
+from pyasr.lang.lexicon import Lexicon
 from pyasr.lang.words import WordTable
 from pyasr.nn.network import Network
 from pyasr.run.stage import Context, Digest
@@ -52,25 +55,27 @@ def _decode(context: Context, system: str) -> Digest:
         reason = read_json(absent)["reason"]
         write_json(context.exp / "decode" / system / ABSENT, {"reason": reason})
         return {"notes": [f"nothing to do: {reason}"]}
-    recogniser, data = _make_recogniser(context, system), context.exp / "data"
+    model, data = _make_model(context, system), context.exp / "data"
     references = references_of(read_cuts(data / "dev.jsonl.gz"))
-    tuning = recogniser.tune(data / "dev.jsonl.gz", references, context.executor)
+    tuning = tune_model(model, data / "dev.jsonl.gz", references, context.executor)
     cut_ids = list(speakers_of(read_cuts(data / "test.jsonl.gz")))
     failed = {}
     for condition, noise in test_conditions(context).items():
-        source = recogniser.source(data / "test.jsonl.gz", noise)
-        rows = recogniser.decode(source, cut_ids, tuning.chosen, condition, context.executor)
+        source = network_source(model, data / "test.jsonl.gz", noise)
+        rows = decode_condition(model, source, cut_ids, condition, context.executor)
         failed[condition] = sum("failed" in row for row in rows)
     return describe(tuning, len(cut_ids), failed, "decode_network")
 
 
-def _make_recogniser(context: Context, system: str) -> NetworkRecogniser:
+def _make_model(context: Context, system: str) -> NetworkModel:
     """The folder decode/SYSTEM with all that decoding needs."""
-    folder, senones = context.exp / "decode" / system, context.exp / "senones"
-    trained = context.exp / "train" / system / "network"
-    check_senones(Network.load(trained), Senones.load(senones / "set"), trained)
-    copy_whole(trained, folder / "network")
-    copy_whole(senones / "set", folder / "senones")
-    for file in (senones / "HCLG.fst", context.exp / "lang" / "words.txt", context.exp / "lang" / "lexicon.txt"):
-        copy_whole(file, folder / file.name)
-    return NetworkRecogniser(folder, context.recipe.decode_network, WordTable.load(folder / "words.txt"))
+    senones, lang = context.exp / "senones", context.exp / "lang"
+    return export_network_model(
+        context.exp / "decode" / system,
+        Network.load(context.exp / "train" / system / "network"),
+        Senones.load(senones / "set"),
+        FstArrays.read(senones / "HCLG.fst"),
+        WordTable.load(lang / "words.txt"),
+        Lexicon.read(lang / "lexicon.txt"),
+        NetworkModelOptions(search=context.recipe.decode_network),
+    )

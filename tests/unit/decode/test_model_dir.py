@@ -78,3 +78,39 @@ def test_an_interrupted_export_is_not_a_recogniser(tone_speech, folder, monkeypa
         export_model(folder, model.system, graph, model.words, model.lexicon, model.options)
     with pytest.raises(DataError, match=r"no model\.json"):
         load_model(folder)
+
+
+@pytest.fixture
+def network_folder(tone_network, tmp_path):
+    return shutil.copytree(tone_network.model.folder, tmp_path / "student")
+
+
+def test_a_network_is_read(tone_network, network_folder):
+    moved = network_folder.rename(network_folder.parent / "elsewhere")
+    model = load_model(moved)
+    assert model.options == tone_network.model.options and model.options.kind == "network"
+    assert model.scales.lm_weight == 1.0 and model.graph.parent == moved
+    assert model.senones.fingerprint == tone_network.model.senones.fingerprint
+    samples = tone_network.say("DOMI")
+    expected = tone_network.model.network.log_posteriors(samples)
+    assert (model.network.log_posteriors(samples) == expected).all()
+
+
+@pytest.mark.parametrize("name", ["HCLG.fst", "words.txt", "network/weights.pt", "senones/senones.npz", "tuning.json"])
+def test_a_missing_file_of_a_network_is_named(network_folder, name):
+    (network_folder / name).unlink()
+    with pytest.raises(DataError, match=name.rpartition("/")[2].replace(".", r"\.")):
+        _ = load_model(network_folder).scales
+
+
+def test_a_network_for_other_senones_is_refused(network_folder):
+    file = network_folder / "network" / "network.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "senones": "others"}))
+    with pytest.raises(DataError, match="network: trained for other senones"):
+        load_model(network_folder)
+
+
+def test_a_network_folder_of_an_older_revision(network_folder):
+    (network_folder / "model.json").unlink()
+    with pytest.raises(DataError, match=r"no model\.json.*older revision: run the stage"):
+        load_model(network_folder)

@@ -159,3 +159,40 @@ def test_graph_of_another_model_is_refused(tmp_path):
     (tmp_path / "HCLG.fst").write_bytes(content[:-5])
     with pytest.raises(DataError, match=r"HCLG.fst"):
         Searcher.read(tmp_path / "HCLG.fst", TID_TO_PDF, 10.0, 100)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_frame_by_frame_is_the_same(seed):
+    rng = np.random.default_rng(seed)
+    graph = random_graph(rng, num_states=40, final_everywhere=True)
+    loglikes = rng.normal(scale=3, size=(30, 3)).astype(np.float32)
+    tight = searcher(graph, beam=3.0, max_active=21)
+    search = tight.start(0.7)
+    for t, frame in enumerate(loglikes):
+        search.advance(frame[None])
+        assert len(search.best().tids) == t + 1
+    whole, parts = tight.decode(loglikes, 0.7), search.finish()
+    assert (whole.word_ids, whole.cost) == (parts.word_ids, parts.cost)
+    np.testing.assert_array_equal(whole.tids, parts.tids)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_best_so_far_is_the_best_of_all_paths(seed):
+    rng = np.random.default_rng(seed)
+    graph = random_graph(rng)
+    loglikes = rng.normal(scale=3, size=(5, 3)).astype(np.float32)
+    search = searcher(graph).start(0.7)
+    search.advance(loglikes)
+    found = search.best()
+    cost, words, tids, _ = min(all_paths(graph, loglikes, 0.7))
+    assert math.isclose(found.cost, cost, rel_tol=1e-5)
+    assert found.word_ids == words and tuple(found.tids) == tids and not found.reached_final
+
+
+def test_a_bad_frame_leaves_the_search_as_it_was():
+    search = searcher(CHAIN).start(1.0, "utt7")
+    search.advance(np.array([[1, 0, 0]], np.float32))
+    with pytest.raises(DataError, match="utt7: .*1 frames, from frame 1 on"):
+        search.advance(np.array([[0, np.nan, 0]], np.float32))
+    search.advance(np.array([[1, -9, 0]], np.float32))
+    assert search.best().word_ids == (7,)
