@@ -16,7 +16,7 @@ from pyasr.decode.search import Hypothesis
 from pyasr.features.audio import resample
 from pyasr.transcribe.audio import read_audio
 from pyasr.transcribe.cli import app
-from pyasr.transcribe.recogniser import Recogniser
+from pyasr.transcribe.gmm import GmmRecogniser
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def test_help_teaches():
 
 def test_same_speaker_pools_the_mean(tone_speech):
     """A file of one tone alone has a mean that hides the tone; other files of the speaker reveal it."""
-    recogniser = Recogniser(tone_speech.model)
+    recogniser = GmmRecogniser(tone_speech.model)
     lonely = {"ti": tone_speech.say("TI")[2400:-2400]}
     others = {str(i): tone_speech.say("DOMI SOTI", i) for i in range(5)}
     pooled = recogniser.transcribe({**lonely, **others})
@@ -152,7 +152,7 @@ def test_an_adapted_model_adapts_to_the_files(tone_speech, monkeypatch):
     base = tone_speech.model
     system = replace(base.system, unadapted=base.system.gmm)
     options = base.options.model_copy(update={"fmllr": FmllrOptions(min_frames=100)})
-    recogniser = Recogniser(replace(base, system=system, options=options))
+    recogniser = GmmRecogniser(replace(base, system=system, options=options))
     used = []
     search = recogniser._search
 
@@ -173,7 +173,7 @@ def test_an_adapted_model_adapts_to_the_files(tone_speech, monkeypatch):
 
 def test_words_that_break_off_are_left_out(tone_speech, monkeypatch):
     """A search that reached no final state may have put out a word with no audio: it gets no times."""
-    recogniser = Recogniser(tone_speech.model)
+    recogniser = GmmRecogniser(tone_speech.model)
     search = recogniser._search
     extra = tone_speech.model.words.id("SOTI")
 
