@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from pyasr.base.artifact import read_jsonl
 from pyasr.corpora import read_cuts
 from pyasr.run.stages import STAGES, SYSTEMS
@@ -86,6 +88,18 @@ def test_the_model_recognises_a_file(demo):
     assert done.returncode == 0, done.stderr
     words = cut.supervisions[0].text.split()
     assert set(words) & set(done.stdout.split())
+
+
+@pytest.mark.parametrize(("system", "options"), [("teacher", ()), ("student", ()), ("student", ("--streaming",))])
+def test_a_network_recognises_what_its_stage_did(demo, system, options):
+    folder, _ = demo
+    cuts = list(read_cuts(folder / "exp" / "data" / "test.jsonl.gz"))[:3]
+    decoded = {row["id"]: " ".join(row["words"]) for row in read_jsonl(folder / f"exp/decode/{system}/hyp/clean.jsonl")}
+    files = [cut.recording.sources[0].source for cut in cuts]
+    command = [sys.executable, "-m", "pyasr.transcribe", "--model", f"exp/decode/{system}", *options, *files]
+    done = subprocess.run(command, cwd=folder, env=os.environ, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "".join(f"{file}\t{decoded[cut.id]}\n" for file, cut in zip(files, cuts))
 
 
 def test_senones_are_listed_and_drawn(demo):

@@ -192,7 +192,7 @@ def test_the_best_so_far_is_the_best_of_all_paths(seed):
 def test_a_bad_frame_leaves_the_search_as_it_was():
     search = searcher(CHAIN).start(1.0, "utt7")
     search.advance(np.array([[1, 0, 0]], np.float32))
-    with pytest.raises(DataError, match="utt7: .*1 frames, from frame 1 on"):
+    with pytest.raises(DataError, match=r"utt7: .*1 frames, from frame 1 on"):
         search.advance(np.array([[0, np.nan, 0]], np.float32))
     search.advance(np.array([[1, -9, 0]], np.float32))
     assert search.best().word_ids == (7,)

@@ -1,0 +1,1 @@
+"""What was trained, in the formats of others: python -m pyasr.export --help."""
