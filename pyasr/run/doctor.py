@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import shutil
@@ -41,6 +42,7 @@ def check() -> list[Finding]:
         _cuda(),
         _k2(),
         _espeak(),
+        _export(),
         _machine(),
         _disk(),
     ]
@@ -112,6 +114,13 @@ def _espeak() -> Finding:
         return Finding("espeak-ng (demo)", importlib.metadata.version("espeakng-loader"))
     except Exception as error:
         return Finding("espeak-ng (demo)", f"missing ({_short(error)})", "pip install '.[demo]', for the demo alone")
+
+
+def _export() -> Finding:
+    missing = [name for name in ("onnx", "onnxruntime", "kaldi_native_io") if importlib.util.find_spec(name) is None]
+    if missing:
+        return Finding("export (optional)", f"missing: {', '.join(missing)}", "pip install '.[export]'")
+    return Finding("export (optional)", "ok")
 
 
 def _machine() -> Finding:

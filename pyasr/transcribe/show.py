@@ -49,7 +49,7 @@ def show_update(name: str, update: Update, style: Style) -> None:
         _warn_if_cut_off(name or "-", update.reached_final)
     if style.as_json:
         row = {"utterance": update.utterance, "final": update.final, "text": update.text}
-        times = {"begin_s": update.begin_s, "end_s": update.end_s}
+        times = {"begin_s": round(update.begin_s, 3), "end_s": round(update.end_s, 3)}
         words = [asdict(word) for word in update.words]
         _print(json.dumps({"file": name or "-", **row, "words": words, **times}, ensure_ascii=False))
     elif not update.final:

@@ -230,9 +230,10 @@ class _Utterance:
 
     def _update(self, found: Hypothesis, final: bool) -> Update:
         begin_s = self.begin / SAMPLING_RATE
-        end_s = begin_s + (self.num_samples / SAMPLING_RATE if final else len(found.tids) * self._recogniser.frame_s)
+        heard_s = begin_s + len(found.tids) * self._recogniser.frame_s
+        end_s = (self.begin + self.num_samples) / SAMPLING_RATE if final else heard_s
         words = path_words(self._recogniser.model, found, found.reached_final, begin_s)
-        return Update(self.index, final, words, round(begin_s, 3), round(end_s, 3), found.reached_final)
+        return Update(self.index, final, words, begin_s, end_s, found.reached_final)
 
 
 def _as_audio(samples: np.ndarray, where: str) -> np.ndarray:
