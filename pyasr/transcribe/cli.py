@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -72,7 +73,7 @@ def transcribe(
     ] = None,
     rate: Annotated[int, typer.Option(metavar="HZ", help="Sampling rate of live audio.")] = SAMPLING_RATE,
 ) -> None:
-    style = Style(as_json, times)
+    style = Style(as_json, times, sys.stdout.isatty())
     try:
         loaded, live = load_model(model), Path("-") in files
         if live and len(files) > 1:

@@ -17,10 +17,11 @@ _CLEAR_LINE = "\r\x1b[K"
 
 @dataclass(frozen=True)
 class Style:
-    """as_json: an object a line. times: a line a word."""
+    """as_json: an object a line. times: a line a word. on_terminal: a line may be written over."""
 
-    as_json: bool
-    times: bool
+    as_json: bool = False
+    times: bool = False
+    on_terminal: bool = False
 
 
 def show_error(error: Exception) -> None:
@@ -43,7 +44,6 @@ def show_transcript(name: str, result: Transcript | Exception, style: Style) -> 
 
 def show_update(name: str, update: Update, style: Style) -> None:
     """Print what is new of a stream. Unless as JSON, partial results are for terminals alone; name "" is left out."""
-    on_terminal = sys.stdout.isatty()
     prefix = f"{name}\t" if name else ""
     if update.final and update.words:
         _warn_if_cut_off(name or "-", update.reached_final)
@@ -53,12 +53,12 @@ def show_update(name: str, update: Update, style: Style) -> None:
         words = [asdict(word) for word in update.words]
         _print(json.dumps({"file": name or "-", **row, "words": words, **times}, ensure_ascii=False))
     elif not update.final:
-        if on_terminal:
+        if style.on_terminal:
             # The end of a long line is what is new.
             width = shutil.get_terminal_size().columns - 1
             _print(_CLEAR_LINE + (prefix + update.text)[-width:], end="")
     else:
-        if on_terminal:
+        if style.on_terminal:
             _print(_CLEAR_LINE, end="")
         if update.words:
             _show_words(prefix, update.words, style)
@@ -78,5 +78,5 @@ def _warn_if_cut_off(name: str, reached_final: bool) -> None:
 
 
 def _print(text: str, end: str = "\n") -> None:
-    typer.echo(text + end, nl=False)
+    sys.stdout.write(text + end)
     sys.stdout.flush()

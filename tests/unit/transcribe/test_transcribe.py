@@ -133,7 +133,8 @@ def test_a_wrong_model_folder(tmp_path, wav):
 
 def test_help_teaches():
     text = " ".join(CliRunner().invoke(app, ["--help"]).stdout.split())
-    for said in ("--model", "--times", "--json", "--same-speaker", "estimated from the file itself", "exit status"):
+    options = ("--model", "--times", "--json", "--same-speaker", "--streaming", "--precision", "--silence", "--rate")
+    for said in (*options, "arecord", "estimated from the file itself", "exit status"):
         assert said in text
 
 
