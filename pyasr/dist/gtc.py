@@ -17,8 +17,6 @@ rare spikes of +-tau: it measures the spikes, not the gradient. Gradients are cl
 what is in it is owed and is not to be scaled afterwards.
 """
 
-from __future__ import annotations
-
 import math
 import time
 import warnings
@@ -33,8 +31,12 @@ from pyasr.dist.comm import Comm, Pending, comm_of
 from pyasr.dist.messages import Gatherer, Message, pack, unpack
 from pyasr.ops.gtc import NonFiniteError, gtc_decode_add, gtc_encode
 
-_ENTRY_BYTES = 13
-"""Of a tensor in a message without words: its length and the code's header."""
+_ENTRY_BYTES = 17
+"""Of a tensor in a message without words: its length, the tau it wants, and the code's header."""
+_ADAPT_EVERY = 8
+"""Steps from one look at the residuals to the next, where tau follows a density; every step at the beginning."""
+_LARGEST_SEEN = 64
+"""So many of the elements looked at should be beyond tau: the density is then met within about an eighth."""
 
 
 @dataclass
@@ -71,8 +73,9 @@ class GTCState:
 
     model: on its final device; parameters that need a gradient are known by their names.
     tau: fixed; or a function of the step, from 0; or, with `density`, where adaptation begins.
-    density: share of weights to send in a step; tau of each parameter follows, by the mean density of all workers, so
-        that it is the same on all. A number, or a function of the parameter's name.
+    density: share of weights to send in a step; a number, or a function of the parameter's name. Every eighth step each
+        worker finds, in a sample of what it could send, the tau that would send so many, and tells it with its message;
+        the mean of all is the parameter's tau from the next step on, the same on all workers.
     process_group: None is the default group; a `pyasr.dist.comm.Comm` is taken as well.
     momentum: momentum correction (Lin et al., "Deep gradient compression", 2018): the residual accumulates the
         gradient's running sum m u + g instead of g, so that what is sent late has its momentum; the optimiser then has
@@ -207,20 +210,37 @@ class GTCState:
             if self.clip_norm is not None and finite:
                 rows = [row * (self.clip_norm / norm) if norm > self.clip_norm else row for row, norm in zip(rows, norms)]
         words: list[torch.Tensor] = []
+        wanted = [0.0] * len(rows)
         if finite:
             try:
-                words.extend(self._encode(name, row) for name, row in zip(names, rows))
+                for place, (name, row) in enumerate(zip(names, rows)):
+                    grad = self._accumulated(name, row)
+                    wanted[place] = self._wanted_tau(name, grad)
+                    words.append(self._encode(name, grad))
             except NonFiniteError:  # of a residual that has grown beyond float32
                 self._take_back(names, words)
                 finite = False
-        return Message(finite, words)
+        return Message(finite, words, wanted)
+
+    def _accumulated(self, name: str, grad: torch.Tensor) -> torch.Tensor:
+        """What is to be added to the residual, which is made ready for it."""
+        if self.decay < 1:
+            self.residual[name].mul_(self.decay)
+        return self.velocity[name].mul_(self.momentum).add_(grad) if self.momentum else grad
+
+    def _wanted_tau(self, name: str, grad: torch.Tensor) -> float:
+        """The tau that the wanted share of residual + grad is beyond; 0 where it is not asked for."""
+        if self._density is None or self.step - self.warmup_steps >= _ADAPT_EVERY and self.step % _ADAPT_EVERY:
+            return 0.0
+        density = self._density(name)
+        stride = max(1, int(len(grad) * density / _LARGEST_SEEN))
+        begin = self.step % stride
+        sample = (self.residual[name][begin::stride] + grad[begin::stride]).abs_()
+        count = max(1, round(density * len(sample)))
+        return float(torch.topk(sample, count, sorted=False).values.min())
 
     def _encode(self, name: str, grad: torch.Tensor) -> torch.Tensor:
         residual, tau = self.residual[name], self.tau[name]
-        if self.decay < 1:
-            residual.mul_(self.decay)
-        if self.momentum:
-            grad = self.velocity[name].mul_(self.momentum).add_(grad)
         words, count = gtc_encode(grad, residual, tau)
         if self.clip_residual is not None:
             residual.clamp_(-self.clip_residual * tau, self.clip_residual * tau)
@@ -263,6 +283,7 @@ class GTCState:
             for place, (name, grad) in enumerate(zip(sent.names, sent.grads)):
                 if finite:
                     words += self._decode(name, grad, [message.words[place] for message in messages])
+                    self.tau[name] = _agreed(self.tau[name], [message.wanted[place] for message in messages])
                 else:
                     self._skip(grad)
         self._now.density = words / max(1, self._now.weights * self.comm.size)
@@ -278,10 +299,7 @@ class GTCState:
             total.mul_(self.scaler.get_scale())
         if total is not grad:
             grad.copy_(total)
-        count = sum(map(len, words))
-        if self._density is not None:
-            self.tau[name] = _adapted(self.tau[name], count, self._density(name) * len(grad) * self.comm.size)
-        return count
+        return sum(map(len, words))
 
     def _skip(self, grad: torch.Tensor) -> None:
         grad.fill_(math.inf if self.scaler else 0.0)
@@ -324,8 +342,7 @@ def _zeros(parameter: torch.Tensor) -> torch.Tensor:
     return torch.zeros(parameter.numel(), dtype=torch.float32, device=parameter.device)
 
 
-def _adapted(tau: float, count: int, wanted: float) -> float:
-    """tau for the next step. By the fourth root of the ratio, at most twofold; a word more in both keeps small tensors
-    calm. Only operations that IEEE rounds exactly: the result must be the same on all machines."""
-    ratio = math.sqrt(math.sqrt((count + 1) / (wanted + 1)))
-    return tau * min(2.0, max(0.5, ratio))
+def _agreed(tau: float, wanted: Sequence[float]) -> float:
+    """The mean of what workers want, of those that want something."""
+    asked = [value for value in wanted if value > 0]
+    return sum(asked) / len(asked) if asked else tau

@@ -26,17 +26,24 @@ _FINITE = 1
 
 @dataclass(frozen=True)
 class Message:
-    """A worker's words of each tensor, int32 (count,) on the CPU; finite: whether its gradient was."""
+    """A worker's words of each tensor, int32 (count,) on the CPU.
+
+    finite: whether its gradient was. wanted: for each tensor the tau that it would like next; 0: as it is.
+    """
 
     finite: bool
     words: Sequence[torch.Tensor]
+    wanted: Sequence[float]
 
 
 def pack(message: Message, names: Sequence[str], sizes: Sequence[int], step: int) -> torch.Tensor:
-    """uint8 (bytes,): header, bytes of each part as uint32, parts in Golomb-Rice code. A bad one carries no words."""
+    """uint8 (bytes,): header, bytes of each part as uint32, wanted as float32, parts in Golomb-Rice code.
+
+    A message that is not finite carries no words.
+    """
     words = message.words if message.finite else [torch.zeros(0, dtype=torch.int32)] * len(names)
     parts = [gtc_compress(row, size).numpy().tobytes() for row, size in zip(words, sizes)]
-    lengths = struct.pack(f"<{len(parts)}I", *map(len, parts))
+    lengths = struct.pack(f"<{len(parts)}I{len(parts)}f", *map(len, parts), *message.wanted)
     total = _HEADER.size + len(lengths) + sum(map(len, parts))
     header = _HEADER.pack(_checksum(names, sizes), _FINITE if message.finite else 0, step, total)
     return torch.frombuffer(bytearray(b"".join([header, lengths, *parts])), dtype=torch.uint8)
@@ -51,13 +58,14 @@ def unpack(data: torch.Tensor, names: Sequence[str], sizes: Sequence[int], step:
             f"GTC: worker {rank} sends step {their_step} of other tensors, or another step than {step} here: the workers"
             " have different models, buckets or numbers of batches"
         )
-    begin = _HEADER.size + 4 * len(names)
-    lengths = np.frombuffer(raw[_HEADER.size : begin].tobytes(), "<u4").astype(np.int64)
+    middle, begin = _HEADER.size + 4 * len(names), _HEADER.size + 8 * len(names)
+    lengths = np.frombuffer(raw[_HEADER.size : middle].tobytes(), "<u4").astype(np.int64)
+    wanted = np.frombuffer(raw[middle:begin].tobytes(), "<f4").astype(float).tolist()
     if total != len(raw) or len(lengths) != len(names) or begin + lengths.sum() != total:
         raise DataError(f"GTC: the message of worker {rank} at step {step} is damaged: its lengths do not add up")
     bounds = begin + np.concatenate([[0], np.cumsum(lengths)])
     parts = [data[first:last] for first, last in zip(bounds.tolist(), bounds[1:].tolist())]
-    return Message(bool(flags & _FINITE), [gtc_decompress(part) for part in parts])
+    return Message(bool(flags & _FINITE), [gtc_decompress(part) for part in parts], wanted)
 
 
 def _checksum(names: Sequence[str], sizes: Sequence[int]) -> int:
