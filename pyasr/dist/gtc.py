@@ -325,11 +325,11 @@ def gtc_hook(state: GTCState, bucket: dist.GradBucket) -> torch.futures.Future[t
     return future
 
 
-def share_out(states: Sequence[Mapping[str, Any]], size: int) -> dict[str, Any]:
-    """The state of each of `size` workers, from those of all workers of a training of another size.
+def share_out(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The state of each worker, from those of all workers of a training with another number of them.
 
     What the workers owe the model is the mean of their residuals, because a word counts 1 / N. So each new worker gets
-    the old workers' sum divided by the old number: the mean stays, and nothing is lost.
+    the old workers' sum divided by the old number: the mean stays, whatever the new number, and nothing is lost.
     """
     shared = dict(states[0])
     for kind in ("residual", "velocity"):

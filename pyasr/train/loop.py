@@ -1,14 +1,16 @@
 """The training loop, the only one: teacher, supervised, student and topline differ in options and data alone.
 
 Everything that is drawn is a function of the seed and the position, and the position is in the checkpoint: a
-training that is killed and continued makes the same steps, on the CPU bit for bit.
+training that is killed and continued makes the same steps, on the CPU bit for bit. With several workers each runs this
+loop; what they do together is in `pyasr.dist.workers`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,16 +23,19 @@ from pyasr.base.artifact import digest, write_jsonl
 from pyasr.base.errors import DataError
 from pyasr.base.progress import track
 from pyasr.base.seeds import rng
+from pyasr.dist.workers import SaveClock, Workers
 from pyasr.features.augment import AugmentOptions
 from pyasr.features.network import NetworkFrontend
 from pyasr.features.noise import NoisePool
 from pyasr.nn.losses import hard_cross_entropy, stored_cross_entropy
 from pyasr.nn.model import AcousticModel
-from pyasr.train.checkpoint import load_checkpoint, save_checkpoint
+from pyasr.train.checkpoint import save_checkpoint
 from pyasr.train.data import Batch, BatchMaker, Source
 from pyasr.train.options import PhaseOptions, TrainOptions
+from pyasr.train.parts import Checkpoints
 from pyasr.train.plan import BatchPlan, batches_of_pass, sub_epoch
 from pyasr.train.rate import PlateauRate
+from pyasr.train.share import remaining, share
 
 Row = dict[str, Any]
 DEV = "dev"
@@ -54,17 +59,21 @@ class TrainingData:
 
 @dataclass
 class Position:
-    """Where a training is. sub_epoch: within the phase. batch: the next one of the sub-epoch."""
+    """Where a training is. sub_epoch: within the phase. batch: the next one of the sub-epoch, of each worker.
+
+    done: what other numbers of workers had done of the sub-epoch before, see `pyasr.train.share.remaining`.
+    """
 
     phase: int = 0
     sub_epoch: int = 0
     batch: int = 0
     step: int = 0
+    done: list[list[int]] = field(default_factory=list)
 
 
 @dataclass
 class Sums:
-    """Of a sub-epoch: loss and frames by source, gradient norms, and seconds."""
+    """Of a sub-epoch and this worker: loss and frames by source, gradient norms, and seconds."""
 
     loss: dict[str, float] = field(default_factory=dict)
     frames: dict[str, int] = field(default_factory=dict)
@@ -75,11 +84,27 @@ class Sums:
         self.loss[source] = self.loss.get(source, 0.0) + loss
         self.frames[source] = self.frames.get(source, 0) + frames
 
+    def include(self, other: Sums) -> None:
+        """Another worker's."""
+        for source, loss in other.loss.items():
+            self.add(source, loss, other.frames[source])
+        self.clipped += other.clipped
+        self.seconds = max(self.seconds, other.seconds)
+
+    def over_workers(self, workers: Workers, sources: Sequence[str]) -> Sums:
+        """Of all workers; seconds are this one's."""
+        own = [self.loss.get(source, 0.0) for source in sources] + [self.frames.get(source, 0) for source in sources]
+        *totals, clipped = workers.total([*own, self.clipped])
+        loss, frames = dict(zip(sources, totals)), dict(zip(sources, map(int, totals[len(sources) :])))
+        seen = [source for source in sources if frames[source]]
+        return Sums({s: loss[s] for s in seen}, {s: frames[s] for s in seen}, int(clipped), self.seconds)
+
 
 class Trainer:
-    """Trains `model` in place. work_dir holds checkpoint.pt, log.jsonl, tensorboard/ and nonfinite/.
+    """Trains `model` in place. work_dir holds the checkpoint, log.jsonl, tensorboard/ and nonfinite/.
 
     say: told each row of the log, as it is written.
+    workers: those that train one model together, each with a model of the same weights; None: this one alone.
     """
 
     def __init__(
@@ -92,16 +117,19 @@ class Trainer:
         what: str,
         say: Callable[[Row], None] = lambda row: None,
         device: str | torch.device | None = None,
+        workers: Workers | None = None,
     ) -> None:
+        self.workers = workers or Workers()
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model, self.data, self.options, self.seed, self.what, self.say = model, data, options, seed, what, say
         self.model.to(self.device)
         self.work_dir = Path(work_dir)
-        self.path = self.work_dir / "checkpoint.pt"
         # How often it is saved, and by how many processes batches are made, changes no number.
         changes_nothing = {"checkpoint_s", "workers", "threads"}
-        self.key = digest([options.model_dump(exclude=changes_nothing), seed, what, data.key()])
-        self.optimiser = _make_optimiser(model, options)
+        made_from = [options.model_dump(exclude=changes_nothing), seed, what, data.key()]
+        self.key = digest(made_from if self.workers.method == "none" else [*made_from, self.workers.key()])
+        self.checkpoints = Checkpoints(self.work_dir, self.key, self.workers.comm)
+        self.optimiser = self.workers.attach(model, _make_optimiser(model, options))
         self.position, self.sums, self.log = Position(), Sums(), []
         self.rate = PlateauRate(options.optimiser)
         self.best: list[tuple[float, dict[str, torch.Tensor]]] = []
@@ -114,7 +142,7 @@ class Trainer:
         # More threads than cores cost more than they bring: they wait for each other, spinning.
         torch.set_num_threads(self.options.threads or max(1, threads_before - self.options.workers))
         try:
-            with SummaryWriter(str(self.work_dir / "tensorboard"), purge_step=self.position.step) as board:
+            with self._board() as board:
                 while self.position.phase < len(self.options.phases):
                     self._run_phase(self.options.phases[self.position.phase], board)
         finally:
@@ -122,21 +150,29 @@ class Trainer:
         self.model.eval()
         return self.log
 
-    def _run_phase(self, phase: PhaseOptions, board: SummaryWriter) -> None:
+    def _board(self) -> contextlib.AbstractContextManager[SummaryWriter | None]:
+        """Worker 0's curves; the others draw none."""
+        if self.workers.rank:
+            return contextlib.nullcontext()
+        return SummaryWriter(str(self.work_dir / "tensorboard"), purge_step=self.position.step)
+
+    def _run_phase(self, phase: PhaseOptions, board: SummaryWriter | None) -> None:
         maker = self._maker(phase.chunk_frames)
         while True:
             self._run_sub_epoch(phase, maker)
-            dev_loss, dev_accuracy = self.evaluate()
+            self.workers.end_sub_epoch()
+            with self.workers.global_model():
+                dev_loss, dev_accuracy = self.evaluate()
+                self._keep_if_best(dev_loss)
             stopped = self.rate.observe(dev_loss) and self.position.sub_epoch + 1 >= phase.min_sub_epochs
             ended = stopped or self.position.sub_epoch + 1 >= phase.max_sub_epochs
-            self._keep_if_best(dev_loss)
             self._log(board, dev_loss, dev_accuracy, ("dev" if stopped else "max_sub_epochs") if ended else "")
             self.sums = Sums()
             if ended:
                 self._take_best()
                 self.position = Position(self.position.phase + 1, step=self.position.step)
                 self.rate = PlateauRate(self.options.optimiser)
-                self.optimiser = _make_optimiser(self.model, self.options)
+                self.optimiser = self.workers.attach(self.model, _make_optimiser(self.model, self.options))
             else:
                 self.position = Position(self.position.phase, self.position.sub_epoch + 1, step=self.position.step)
             self._save()
@@ -145,20 +181,30 @@ class Trainer:
 
     def _run_sub_epoch(self, phase: PhaseOptions, maker: BatchMaker) -> None:
         passes = {name: partial(self._pass, name) for name in self.data.sources}
-        plans = sub_epoch(self.position.sub_epoch, phase, passes)
+        plans = self._own_plans(sub_epoch(self.position.sub_epoch, phase, passes))
         what = f"{self.what}: sub-epoch {self.position.sub_epoch + 1} of at most {phase.max_sub_epochs}"
         loader = self._loader(maker, plans[self.position.batch :])
         self.model.train()
-        saved = begun = time.monotonic()
+        clock = SaveClock(self.workers.comm, self.options.checkpoint_s)
+        begun = time.monotonic()
         for batch in track(loader, what, total=len(plans) - self.position.batch, unit="batch"):
             self._step(batch)
             self.position.batch += 1
             now = time.monotonic()
             self.sums.seconds += now - begun
             begun = now
-            if now - saved > self.options.checkpoint_s:
+            if clock.due():
                 self._save()
-                saved = now
+
+    def _own_plans(self, plans: list[BatchPlan]) -> list[BatchPlan]:
+        """This worker's batches of a sub-epoch."""
+        groups, left_out = share(remaining(plans, self.position.done), self.workers.size)
+        if not groups and left_out:
+            raise DataError(
+                f"{self.what}: {sum(len(plan.cuts) for plan in left_out)} utterances for {self.workers.size} workers;"
+                " train with fewer"
+            )
+        return [group[self.workers.rank] for group in groups]
 
     def _pass(self, source: str, epoch: int) -> list[BatchPlan]:
         return batches_of_pass(self.data.sources[source].durations_s, self.options.batch_s, self.seed, source, epoch)
@@ -174,21 +220,22 @@ class Trainer:
 
     def _step(self, batch: Batch) -> None:
         # What dropout draws depends on the step, not on what was drawn before: resume needs no random state.
-        torch.manual_seed(int(rng(self.seed, self.what, "dropout", self.position.step).integers(2**62)))
+        drawn_for = [self.position.step, self.workers.rank] if self.workers.rank else [self.position.step]
+        torch.manual_seed(int(rng(self.seed, self.what, "dropout", *drawn_for).integers(2**62)))
         options = self.options
         transcribed = batch.source == "transcribed"
         on_device = batch.to(self.device)
         loss = self._loss(on_device)
         mean = loss.mean() * (1.0 if transcribed else options.loss.untranscribed_weight)
         self.optimiser.zero_grad(set_to_none=True)
-        mean.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), options.optimiser.clip_norm)
+        norm, finite = self.workers.backward(mean, options.optimiser.clip_norm)
         self.position.step += 1
-        if not (torch.isfinite(norm) and torch.isfinite(mean)):
-            self._skip(batch, float(mean.detach()))
+        if not finite:
+            self._skip(batch, float(mean.detach()), float(norm))
             return
         for group in self.optimiser.param_groups:
-            group["lr"] = self.rate.lr * (options.transcribed_lr_factor if transcribed else 1.0)
+            factor = options.transcribed_lr_factor if transcribed else 1.0
+            group["lr"] = self.rate.lr * factor * self.workers.lr_factor
         self.optimiser.step()
         self.rate.step += 1
         self.sums.clipped += bool(norm > options.optimiser.clip_norm)
@@ -197,16 +244,20 @@ class Trainer:
     def _loss(self, batch: Batch) -> torch.Tensor:
         """Of each frame, float32 (F,)."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.precision == "bf16"):
-            logits = batch.rows(self.model(batch.frames, batch.lengths))
+            logits = batch.rows(self.workers.model(batch.frames, batch.lengths))
         if batch.senones is not None:
             return hard_cross_entropy(logits, batch.senones)
         options = self.options.loss
         return stored_cross_entropy(logits, batch.ids, batch.logp, options.tail, options.temperature)
 
-    def _skip(self, batch: Batch, loss: float) -> None:
-        """Save a batch whose loss or gradient is not finite, and go on without it."""
+    def _skip(self, batch: Batch, loss: float, norm: float) -> None:
+        """Save a batch whose loss or gradient is not finite, and go on without it; it may be another worker's."""
+        self.workers.skip()
+        if math.isfinite(loss) and math.isfinite(norm):
+            return
         self.nonfinite += 1
-        path = self.work_dir / "nonfinite" / f"step-{self.position.step}.pt"
+        worker = f"-worker-{self.workers.rank}" if self.workers.size > 1 else ""
+        path = self.work_dir / "nonfinite" / f"step-{self.position.step}{worker}.pt"
         names = ("frames", "lengths", "senones", "ids", "logp")
         tensors = {name: getattr(batch, name) for name in names if getattr(batch, name) is not None}
         content = {"cut_ids": list(batch.cut_ids), "source": batch.source, "loss": loss, **tensors}
@@ -229,12 +280,13 @@ class Trainer:
         plans = batches_of_pass(data.dev.durations_s, self.options.batch_s, self.seed, DEV, 0)
         self.model.eval()
         loss, correct, frames = 0.0, 0, 0
-        for batch in self._loader(maker, plans):
+        for batch in self._loader(maker, plans[self.workers.rank :: self.workers.size]):
             on_device = batch.to(self.device)
             logits = batch.rows(self.model(on_device.frames, on_device.lengths)).float()
             loss += float(hard_cross_entropy(logits, on_device.senones).sum())
             correct += int((logits.argmax(dim=1) == on_device.senones).sum())
             frames += batch.num_frames
+        loss, correct, frames = self.workers.total([loss, correct, frames])
         return loss / frames, 100.0 * correct / frames
 
     def _keep_if_best(self, dev_loss: float) -> None:
@@ -257,8 +309,8 @@ class Trainer:
             else:
                 self.model.load_state_dict(best)
 
-    def _log(self, board: SummaryWriter, dev_loss: float, dev_accuracy: float, ended: str) -> None:
-        position, sums = self.position, self.sums
+    def _log(self, board: SummaryWriter | None, dev_loss: float, dev_accuracy: float, ended: str) -> None:
+        position, sums = self.position, self.sums.over_workers(self.workers, sorted(self.data.sources))
         frames = sum(sums.frames.values())
         row = {
             "phase": position.phase,
@@ -271,12 +323,15 @@ class Trainer:
             "dev_accuracy": dev_accuracy,
             "best": self.best[0][0] == dev_loss if self.best else False,
             "clipped": sums.clipped,
-            "nonfinite": self.nonfinite,
+            "nonfinite": int(self.workers.total([self.nonfinite])[0]),
             "seconds": sums.seconds,
             "frames_per_s": frames / max(sums.seconds, 1e-9),
             "ended": ended,
+            **self.workers.stats(),
         }
         self.log.append(row)
+        if board is None:
+            return
         for name, value in row.items():
             if isinstance(value, (int, float)) and name not in ("phase", "sub_epoch", "step"):
                 board.add_scalar(name, value, position.step)
@@ -287,6 +342,7 @@ class Trainer:
         state = {
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
+            "workers": self.workers.state_dict(),
             "position": vars(self.position),
             "sums": vars(self.sums),
             "rate": self.rate.state(),
@@ -294,18 +350,34 @@ class Trainer:
             "nonfinite": self.nonfinite,
             "log": self.log,
         }
-        save_checkpoint(self.path, self.key, state)
+        self.checkpoints.save(state, self.workers.one_model)
 
     def _resume(self) -> None:
-        state = load_checkpoint(self.path, self.key)
-        if state is None:
+        states = self.checkpoints.load()
+        if states is None:
             return
+        same = len(states) == self.workers.size
+        state = states[self.workers.rank] if same else self._shared_out(states)
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
+        self.workers.load_state_dict(state["workers"])
         self.position, self.sums = Position(**state["position"]), Sums(**state["sums"])
         self.rate = PlateauRate.from_state(self.options.optimiser, state["rate"])
         self.best = [(loss, weights) for loss, weights in state["best"]]
         self.nonfinite, self.log = state["nonfinite"], state["log"]
+
+    def _shared_out(self, states: list[Row]) -> Row:
+        """This worker's state from those of another number of workers; worker 0 takes over what is summed up."""
+        first, position = states[0], dict(states[0]["position"])
+        position["done"] = [*position["done"], [len(states), position["batch"]]]
+        position["batch"] = 0
+        sums, nonfinite = Sums(), 0
+        if self.workers.rank == 0:
+            for state in states:
+                nonfinite += state["nonfinite"]
+                sums.include(Sums(**state["sums"]))
+        own = {"position": position, "sums": vars(sums), "nonfinite": nonfinite}
+        return {**first, **own, **self.workers.share_out(states)}
 
 
 def _make_optimiser(model: AcousticModel, options: TrainOptions) -> torch.optim.Optimizer:
