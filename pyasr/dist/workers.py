@@ -17,6 +17,7 @@ from pyasr.base.errors import ConfigError
 from pyasr.dist import bmuf, gtc
 from pyasr.dist.bmuf import BMUF
 from pyasr.dist.comm import Alone, Comm, ProcessGroupComm, lost, tiers
+from pyasr.dist.emulate import EmulatedComm
 from pyasr.dist.gtc import GTCState
 from pyasr.dist.options import DistOptions
 
@@ -35,6 +36,7 @@ class Workers:
     def __init__(self, options: DistOptions | None = None, comm: Comm | None = None) -> None:
         self.options, self.comm = options or DistOptions(), comm or Alone()
         self.rank, self.size = self.comm.rank, self.comm.size
+        self.emulated = isinstance(self.comm, EmulatedComm)
         self.method = self.options.method
         if self.size > 1 and self.method == "none":
             raise ConfigError(f"{self.size} workers: train.dist.method says how they train together: ddp, gtc, bmuf, ...")

@@ -66,10 +66,14 @@ def recipe(
         rows = [[str(row.number), row.stage.name, row.verdict, row.why] for row in decisions]
         show_table(["", "stage", "", "why"], rows)
         return
+    if run_context.crew.rank:
+        run_context.crew.follow()
+        return
     say(f"recipe {name} ({path}), experiment folder {run_context.exp}")
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         runner.run(STAGES, selected, run_context, name, fresh)
+        run_context.crew.dismiss()
     except KeyboardInterrupt:
         print("interrupted: the same command, without --fresh, goes on from here", file=sys.stderr, flush=True)
         os._exit(130)  # workers die with this process; a regular exit would wait for their jobs

@@ -187,7 +187,8 @@ class Trainer:
         self.model.train()
         clock = SaveClock(self.workers.comm, self.options.checkpoint_s)
         begun = time.monotonic()
-        for batch in track(loader, what, total=len(plans) - self.position.batch, unit="batch"):
+        shown = partial(track, what=what, total=len(plans) - self.position.batch, unit="batch")
+        for batch in loader if self.workers.rank else shown(loader):
             self._step(batch)
             self.position.batch += 1
             now = time.monotonic()
@@ -215,7 +216,7 @@ class Trainer:
         return BatchMaker(data.sources, data.frontend, self.options.augment, data.noise, self.seed, delay, chunk_frames)
 
     def _loader(self, maker: BatchMaker, plans: list[BatchPlan]) -> torch.utils.data.DataLoader:
-        workers = min(self.options.workers, len(plans))
+        workers = 0 if self.workers.emulated else min(self.options.workers, len(plans))
         return torch.utils.data.DataLoader(maker, batch_size=None, sampler=plans, num_workers=workers)
 
     def _step(self, batch: Batch) -> None:
