@@ -65,7 +65,11 @@ def unpack(data: torch.Tensor, names: Sequence[str], sizes: Sequence[int], step:
         raise DataError(f"GTC: the message of worker {rank} at step {step} is damaged: its lengths do not add up")
     bounds = begin + np.concatenate([[0], np.cumsum(lengths)])
     parts = [data[first:last] for first, last in zip(bounds.tolist(), bounds[1:].tolist())]
-    return Message(bool(flags & _FINITE), [gtc_decompress(part) for part in parts], wanted)
+    words = [gtc_decompress(part) for part in parts]
+    for row, size, name in zip(words, sizes, names):
+        if len(row) and int(row[-1]) >> 1 >= size:  # indices ascend
+            raise DataError(f"GTC: worker {rank} sends index {int(row[-1]) >> 1} of {name}, which has {size} weights")
+    return Message(bool(flags & _FINITE), words, wanted)
 
 
 def _checksum(names: Sequence[str], sizes: Sequence[int]) -> int:

@@ -17,6 +17,7 @@ from pyasr.run import results, runner
 from pyasr.run.console import say, show_table
 from pyasr.run.doctor import check
 from pyasr.run.experiment_cli import compare, experiment
+from pyasr.run.plan_cli import plan
 from pyasr.run.recipe import Recipe, find_recipe, load_recipe, recipe_name
 from pyasr.run.stage import Context
 from pyasr.run.stages import STAGES, stage_number
@@ -114,6 +115,7 @@ def doctor() -> None:
 
 app.command()(experiment)
 app.command()(compare)
+app.command()(plan)
 
 
 def _make_context(

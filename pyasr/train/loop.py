@@ -133,7 +133,7 @@ class Trainer:
         self.position, self.sums, self.log = Position(), Sums(), []
         self.rate = PlateauRate(options.optimiser)
         self.best: list[tuple[float, dict[str, torch.Tensor]]] = []
-        self.nonfinite = 0
+        self.nonfinite = self.left_out = 0
 
     def run(self) -> list[Row]:
         """Train to the end; the model is then the best (or the mean of the best) by dev loss. Returns the log."""
@@ -200,10 +200,10 @@ class Trainer:
     def _own_plans(self, plans: list[BatchPlan]) -> list[BatchPlan]:
         """This worker's batches of a sub-epoch."""
         groups, left_out = share(remaining(plans, self.position.done), self.workers.size)
-        if not groups and left_out:
+        self.left_out = sum(len(plan.cuts) for plan in left_out)
+        if not groups and left_out and not self.position.done:
             raise DataError(
-                f"{self.what}: {sum(len(plan.cuts) for plan in left_out)} utterances for {self.workers.size} workers;"
-                " train with fewer"
+                f"{self.what}: {self.left_out} utterances for {self.workers.size} workers; train with fewer"
             )
         return [group[self.workers.rank] for group in groups]
 
@@ -328,7 +328,7 @@ class Trainer:
             "seconds": sums.seconds,
             "frames_per_s": frames / max(sums.seconds, 1e-9),
             "ended": ended,
-            **self.workers.stats(),
+            **({"left_out": self.left_out, **self.workers.stats()} if self.workers.size > 1 else {}),
         }
         self.log.append(row)
         if board is None:
@@ -361,7 +361,7 @@ class Trainer:
         state = states[self.workers.rank] if same else self._shared_out(states)
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.workers.load_state_dict(state["workers"])
+        self.workers.load_state_dict(state.get("workers", {}))
         self.position, self.sums = Position(**state["position"]), Sums(**state["sums"])
         self.rate = PlateauRate.from_state(self.options.optimiser, state["rate"])
         self.best = [(loss, weights) for loss, weights in state["best"]]
