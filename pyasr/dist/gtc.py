@@ -35,6 +35,7 @@ _ENTRY_BYTES = 17
 """Of a tensor in a message without words: its length, the tau it wants, and the code's header."""
 _ADAPT_EVERY = 8
 """Steps from one look at the residuals to the next, where tau follows a density; every step at the beginning."""
+_TRIM_LIMIT = 4.0
 _LARGEST_SEEN = 64
 """So many of the elements looked at should be beyond tau: the density is then met within about an eighth."""
 
@@ -75,7 +76,8 @@ class GTCState:
     tau: fixed; or a function of the step, from 0; or, with `density`, where adaptation begins.
     density: share of weights to send in a step; a number, or a function of the parameter's name. Every eighth step each
         worker finds, in a sample of what it could send, the tau that would send so many, and tells it with its message;
-        the mean of all is the parameter's tau from the next step on, the same on all workers.
+        the mean of all, times a factor that makes up for what was sent too much or too little until now, is the
+        parameter's tau from the next step on, the same on all workers.
     process_group: None is the default group; a `pyasr.dist.comm.Comm` is taken as well.
     momentum: momentum correction (Lin et al., "Deep gradient compression", 2018): the residual accumulates the
         gradient's running sum m u + g instead of g, so that what is sent late has its momentum; the optimiser then has
@@ -124,6 +126,8 @@ class GTCState:
         device = next((p.device for p in parameters.values()), torch.device("cpu"))
         self._gatherer = Gatherer(self.comm, device)
         self.tau = {name: tau(0) if callable(tau) else tau for name in parameters}
+        # By parameter, the factor on wanted taus; words of all workers, and weights they were of, since it was changed.
+        self._trim = {name: [1.0, 0, 0] for name in parameters}
         self.residual = {name: _zeros(parameter) for name, parameter in parameters.items()}
         self.velocity = {name: _zeros(parameter) for name, parameter in parameters.items()} if momentum else {}
         self.step = self.skipped = 0
@@ -189,6 +193,7 @@ class GTCState:
     def state_dict(self) -> dict[str, Any]:
         """All that a worker needs to go on exactly; each worker has its own."""
         kept = {"tau": dict(self.tau), "residual": dict(self.residual), "velocity": dict(self.velocity)}
+        kept["trim"] = {name: list(trim) for name, trim in self._trim.items()}
         return {"step": self.step, "skipped": self.skipped, "capacity": dict(self._gatherer.capacity), **kept}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -199,6 +204,7 @@ class GTCState:
             for name, tensor in own.items():
                 tensor.copy_(state[kind][name])
         self.step, self.skipped, self.tau = state["step"], state["skipped"], dict(state["tau"])
+        self._trim = {name: list(trim) for name, trim in state["trim"].items()}
         self._gatherer.capacity = dict(state["capacity"])
 
     def _encode_all(self, names: Sequence[str], grads: Sequence[torch.Tensor], finite: bool | None) -> Message:
@@ -282,8 +288,9 @@ class GTCState:
                 self._take_back(sent.names, sent.message.words)
             for place, (name, grad) in enumerate(zip(sent.names, sent.grads)):
                 if finite:
-                    words += self._decode(name, grad, [message.words[place] for message in messages])
-                    self.tau[name] = _agreed(self.tau[name], [message.wanted[place] for message in messages])
+                    count = self._decode(name, grad, [message.words[place] for message in messages])
+                    self._adapt(name, len(grad), count, [message.wanted[place] for message in messages])
+                    words += count
                 else:
                     self._skip(grad)
         self._now.density = words / max(1, self._now.weights * self.comm.size)
@@ -300,6 +307,20 @@ class GTCState:
         if total is not grad:
             grad.copy_(total)
         return sum(map(len, words))
+
+    def _adapt(self, name: str, size: int, count: int, wanted: Sequence[float]) -> None:
+        """Agree on tau, by operations that IEEE rounds exactly: it has to be the same on all machines."""
+        if self._density is None:
+            return
+        trim = self._trim[name]
+        trim[1] += count
+        trim[2] += size * self.comm.size
+        asked = [value for value in wanted if value > 0]
+        if asked:
+            excess = math.sqrt((trim[1] + 1) / (self._density(name) * trim[2] + 1))
+            factor = min(_TRIM_LIMIT, max(1 / _TRIM_LIMIT, trim[0] * min(1.25, max(0.8, excess))))
+            self.tau[name] = factor * (sum(asked) / len(asked))
+            self._trim[name] = [factor, 0, 0]
 
     def _skip(self, grad: torch.Tensor) -> None:
         grad.fill_(math.inf if self.scaler else 0.0)
@@ -340,9 +361,3 @@ def share_out(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _zeros(parameter: torch.Tensor) -> torch.Tensor:
     return torch.zeros(parameter.numel(), dtype=torch.float32, device=parameter.device)
-
-
-def _agreed(tau: float, wanted: Sequence[float]) -> float:
-    """The mean of what workers want, of those that want something."""
-    asked = [value for value in wanted if value > 0]
-    return sum(asked) / len(asked) if asked else tau
