@@ -29,15 +29,11 @@ import torch.distributed as dist
 
 from pyasr.dist.comm import Comm, Pending, comm_of
 from pyasr.dist.messages import Gatherer, Message, pack, unpack
+from pyasr.dist.threshold import Thresholds
 from pyasr.ops.gtc import NonFiniteError, gtc_decode_add, gtc_encode
 
 _ENTRY_BYTES = 17
 """Of a tensor in a message without words: its length, the tau it wants, and the code's header."""
-_ADAPT_EVERY = 8
-"""Steps from one look at the residuals to the next, where tau follows a density; every step at the beginning."""
-_TRIM_LIMIT = 4.0
-_LARGEST_SEEN = 64
-"""So many of the elements looked at should be beyond tau: the density is then met within about an eighth."""
 
 
 @dataclass
@@ -112,22 +108,16 @@ class GTCState:
         scaler: torch.amp.GradScaler | None = None,
         optimizer: torch.optim.Optimizer | None = None,
     ) -> None:
-        if density is not None and callable(tau):
-            raise ValueError("tau is either scheduled or adapted to a density, not both")
         if not 0 <= momentum < 1 or not 0 < decay <= 1 or warmup_steps < 0:
             raise ValueError(f"momentum {momentum}, decay {decay} or warmup_steps {warmup_steps} cannot be")
         self.comm = comm_of(process_group)
         self.momentum, self.clip_norm, self.clip_residual, self.decay = momentum, clip_norm, clip_residual, decay
         self.warmup_steps, self.scaler = warmup_steps, scaler
-        self._schedule = tau if callable(tau) else None
-        self._density = (lambda name: density) if isinstance(density, float) else density
         parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self._names = {id(parameter): name for name, parameter in parameters.items()}
         device = next((p.device for p in parameters.values()), torch.device("cpu"))
         self._gatherer = Gatherer(self.comm, device)
-        self.tau = {name: tau(0) if callable(tau) else tau for name in parameters}
-        # By parameter, the factor on wanted taus; words of all workers, and weights they were of, since it was changed.
-        self._trim = {name: [1.0, 0, 0] for name in parameters}
+        self._thresholds = Thresholds(parameters, tau, density)
         self.residual = {name: _zeros(parameter) for name, parameter in parameters.items()}
         self.velocity = {name: _zeros(parameter) for name, parameter in parameters.items()} if momentum else {}
         self.step = self.skipped = 0
@@ -181,9 +171,13 @@ class GTCState:
         self.last = now
         self.skipped += not finite
         self.step += 1
-        if self._schedule is not None:
-            self.tau = dict.fromkeys(self.tau, self._schedule(self.step))
+        self._thresholds.begin(self.step)
         return finite
+
+    @property
+    def tau(self) -> Mapping[str, float]:
+        """Of each parameter, in the next step."""
+        return self._thresholds.tau
 
     def stats(self) -> dict[str, float]:
         """The last step's numbers, with the norm of this worker's residual, which takes a pass over it."""
@@ -192,9 +186,9 @@ class GTCState:
 
     def state_dict(self) -> dict[str, Any]:
         """All that a worker needs to go on exactly; each worker has its own."""
-        kept = {"tau": dict(self.tau), "residual": dict(self.residual), "velocity": dict(self.velocity)}
-        kept["trim"] = {name: list(trim) for name, trim in self._trim.items()}
-        return {"step": self.step, "skipped": self.skipped, "capacity": dict(self._gatherer.capacity), **kept}
+        counters = {"step": self.step, "skipped": self.skipped, "capacity": dict(self._gatherer.capacity)}
+        kept = {"residual": dict(self.residual), "velocity": dict(self.velocity)}
+        return {**counters, **kept, "thresholds": self._thresholds.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """ValueError when it is of another model."""
@@ -203,8 +197,8 @@ class GTCState:
                 raise ValueError(f"the {kind} of GTC is of another model or of other options")
             for name, tensor in own.items():
                 tensor.copy_(state[kind][name])
-        self.step, self.skipped, self.tau = state["step"], state["skipped"], dict(state["tau"])
-        self._trim = {name: list(trim) for name, trim in state["trim"].items()}
+        self.step, self.skipped = state["step"], state["skipped"]
+        self._thresholds.load_state_dict(state["thresholds"])
         self._gatherer.capacity = dict(state["capacity"])
 
     def _encode_all(self, names: Sequence[str], grads: Sequence[torch.Tensor], finite: bool | None) -> Message:
@@ -221,7 +215,8 @@ class GTCState:
             try:
                 for place, (name, row) in enumerate(zip(names, rows)):
                     grad = self._accumulated(name, row)
-                    wanted[place] = self._wanted_tau(name, grad)
+                    looked_at = self.step - self.warmup_steps
+                    wanted[place] = self._thresholds.wanted(name, self.residual[name], grad, looked_at)
                     words.append(self._encode(name, grad))
             except NonFiniteError:  # of a residual that has grown beyond float32
                 self._take_back(names, words)
@@ -233,17 +228,6 @@ class GTCState:
         if self.decay < 1:
             self.residual[name].mul_(self.decay)
         return self.velocity[name].mul_(self.momentum).add_(grad) if self.momentum else grad
-
-    def _wanted_tau(self, name: str, grad: torch.Tensor) -> float:
-        """The tau that the wanted share of residual + grad is beyond; 0 where it is not asked for."""
-        if self._density is None or self.step - self.warmup_steps >= _ADAPT_EVERY and self.step % _ADAPT_EVERY:
-            return 0.0
-        density = self._density(name)
-        stride = max(1, int(len(grad) * density / _LARGEST_SEEN))
-        begin = self.step % stride
-        sample = (self.residual[name][begin::stride] + grad[begin::stride]).abs_()
-        count = max(1, round(density * len(sample)))
-        return float(torch.topk(sample, count, sorted=False).values.min())
 
     def _encode(self, name: str, grad: torch.Tensor) -> torch.Tensor:
         residual, tau = self.residual[name], self.tau[name]
@@ -289,7 +273,8 @@ class GTCState:
             for place, (name, grad) in enumerate(zip(sent.names, sent.grads)):
                 if finite:
                     count = self._decode(name, grad, [message.words[place] for message in messages])
-                    self._adapt(name, len(grad), count, [message.wanted[place] for message in messages])
+                    of = len(grad) * self.comm.size
+                    self._thresholds.adapt(name, of, count, [message.wanted[place] for message in messages])
                     words += count
                 else:
                     self._skip(grad)
@@ -307,20 +292,6 @@ class GTCState:
         if total is not grad:
             grad.copy_(total)
         return sum(map(len, words))
-
-    def _adapt(self, name: str, size: int, count: int, wanted: Sequence[float]) -> None:
-        """Agree on tau, by operations that IEEE rounds exactly: it has to be the same on all machines."""
-        if self._density is None:
-            return
-        trim = self._trim[name]
-        trim[1] += count
-        trim[2] += size * self.comm.size
-        asked = [value for value in wanted if value > 0]
-        if asked:
-            excess = math.sqrt((trim[1] + 1) / (self._density(name) * trim[2] + 1))
-            factor = min(_TRIM_LIMIT, max(1 / _TRIM_LIMIT, trim[0] * min(1.25, max(0.8, excess))))
-            self.tau[name] = factor * (sum(asked) / len(asked))
-            self._trim[name] = [factor, 0, 0]
 
     def _skip(self, grad: torch.Tensor) -> None:
         grad.fill_(math.inf if self.scaler else 0.0)

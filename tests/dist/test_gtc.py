@@ -316,10 +316,9 @@ def test_messages_are_checked():
     with pytest.raises(DataError, match="damaged"):
         unpack(data[:-1], ["a", "b"], [10, 4], 7, 3)
     wide = pack(Message(True, words, [0.5, 0.0]), ["a", "b"], [10, 4], 7)
-    other = pack(Message(True, words, [0.5, 0.0]), ["a", "b"], [4, 4], 7)
-    other[24:] = wide[24:]
+    wide[:4] = pack(Message(False, words, [0.5, 0.0]), ["a", "b"], [4, 4], 7)[:4]
     with pytest.raises(DataError, match="index 4 of a, which has 4"):
-        unpack(other, ["a", "b"], [4, 4], 7, 1)
+        unpack(wide, ["a", "b"], [4, 4], 7, 1)
     longer = data.clone()
     longer[24] += 1
     with pytest.raises(DataError, match="do not add up"):
