@@ -1,6 +1,7 @@
 """The native LSTM against torch's, both as pyasr.nn.LSTM runs them: forward (no gradient) and a training step.
 
 GFLOP/s of the products alone: 8 H (D + H) flops a frame, layer and direction forward, three times that in training.
+Training under autocast to bfloat16 is set beside torch's float32, where the processor has bfloat16 instructions.
 The bound is what torch reaches with the same flops where no frame waits for another: the products of N T rows by the
 weights, forward, for the inputs' and for the weights' gradients, measured on the same threads. A recurrent step has N
 rows only, and the gates' nonlinearities are not counted, so 1.0 is out of reach.
@@ -12,11 +13,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from common import main, row
 
 from pyasr.nn import LSTM
+from pyasr.nn.lstm import CPU_HAS_BF16
 
 INPUT = 192
 # layers, units, bidirectional, sequences, frames
@@ -68,9 +71,11 @@ def forward(lstm: LSTM, frames: torch.Tensor) -> None:
         lstm(frames)
 
 
-def train(lstm: LSTM, frames: torch.Tensor, gradient: torch.Tensor) -> None:
+def train(lstm: LSTM, frames: torch.Tensor, gradient: torch.Tensor, bf16: bool = False) -> None:
     lstm.zero_grad()
-    lstm(frames)[0].backward(gradient)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        output = lstm(frames)[0]
+    output.backward(gradient.to(output.dtype))
 
 
 def measure() -> list[dict]:
@@ -94,6 +99,13 @@ def measure() -> list[dict]:
                 speed = [flops * weights * batch * frames / s / 1e9 for s in seconds]
                 name = f"lstm {what} {shape}, {threads} thread{'s' if threads > 1 else ''}"
                 rows.append(row(name, "GFLOP/s", speed[0], speed[1], "torch.nn.LSTM", bound=speed[2]))
+            if CPU_HAS_BF16 and units == 768:
+                lstms = ((ours, True), (peer, False), (peer, True))
+                seconds = fastest(*(partial(train, lstm, x, gradient, bf16) for lstm, bf16 in lstms))
+                speed = [6 * weights * batch * frames / s / 1e9 for s in seconds]
+                name = f"lstm training step {shape}, bf16, {threads} thread{'s' if threads > 1 else ''}"
+                rows.append(row(name, "GFLOP/s", speed[0], speed[1], "torch.nn.LSTM in float32"))
+                rows.append(row(name, "GFLOP/s", speed[0], speed[2], "torch.nn.LSTM in bf16"))
     return rows
 
 

@@ -11,12 +11,12 @@ namespace {
 Isa Choose() {
   const char* named = std::getenv("PYASR_ISA");
   if (named == nullptr || *named == '\0') return BestIsa();
-  for (const Isa isa : {Isa::kBaseline, Isa::kAvx2, Isa::kAvx512}) {
+  for (const Isa isa : {Isa::kBaseline, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni}) {
     if (std::string(named) != IsaName(isa)) continue;
     PYASR_CHECK(isa <= BestIsa(), "PYASR_ISA=", named, ": this processor has no more than ", IsaName(BestIsa()));
     return isa;
   }
-  Fail("PYASR_ISA=", named, ": there are baseline, avx2 and avx512");
+  Fail("PYASR_ISA=", named, ": there are baseline, avx2, avx512 and avx512vnni");
 }
 
 }  // namespace
@@ -26,6 +26,7 @@ const char* IsaName(Isa isa) {
     case Isa::kBaseline: return "baseline";
     case Isa::kAvx2: return "avx2";
     case Isa::kAvx512: return "avx512";
+    case Isa::kAvx512Vnni: return "avx512vnni";
   }
   return "?";
 }
@@ -40,7 +41,8 @@ Isa BestIsa() {
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
                       __builtin_cpu_supports("avx512vl");
-  return avx512 ? Isa::kAvx512 : Isa::kAvx2;
+  if (!avx512) return Isa::kAvx2;
+  return __builtin_cpu_supports("avx512vnni") ? Isa::kAvx512Vnni : Isa::kAvx512;
 #else
   return Isa::kBaseline;
 #endif

@@ -1,6 +1,6 @@
 // Vectors of the instruction set that an .isa.cc file is being compiled for (see isa.h): F32 is kLanes floats, I32 as
-// many int32, I16 twice as many int16. Arithmetic and comparison operators are the compiler's own (GCC, Clang); the rest is here. A comparison
-// gives an I32 of 0 and -1. Kernels written with these are the same text for every set.
+// many int32, I16 twice as many int16. Arithmetic and comparison operators are the compiler's own (GCC, Clang); the
+// rest is here. A comparison gives an I32 of 0 and -1. Kernels written with these are the same text for every set.
 #pragma once
 
 #include <cstdint>
@@ -145,7 +145,9 @@ PYASR_INLINE void LoadBf16(const uint16_t* p, F32& even, F32& odd) {
 
 // c + the product of the even elements + that of the odd ones. Exact but for overflow of int32.
 PYASR_INLINE I32 MultiplyAddPairs(I16 a, I16 b, I32 c) {
-#if defined(__AVX512F__)
+#if defined(__AVX512VNNI__)
+  return (I32)_mm512_dpwssd_epi32((__m512i)c, (__m512i)a, (__m512i)b);
+#elif defined(__AVX512F__)
   return c + (I32)_mm512_madd_epi16((__m512i)a, (__m512i)b);
 #elif defined(__AVX2__)
   return c + (I32)_mm256_madd_epi16((__m256i)a, (__m256i)b);
@@ -206,6 +208,15 @@ PYASR_INLINE uint32_t MaskBits(I32 mask) {
 #endif
 }
 
+// The lanes where a > b.
+PYASR_INLINE uint32_t GreaterBits(F32 a, F32 b) {
+#if defined(__AVX512F__)
+  return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GT_OQ);  // GCC 12 makes a vector of the comparison first
+#else
+  return MaskBits(a > b);
+#endif
+}
+
 // Horizontal, in the fixed order of halving: the result depends on the set alone.
 PYASR_INLINE float Sum(F32 v) {
   float part[kLanes];
@@ -223,30 +234,6 @@ PYASR_INLINE float MaxOf(F32 v) {
     for (int i = 0; i < n; ++i) part[i] = part[i] > part[i + n] ? part[i] : part[i + n];
   }
   return part[0];
-}
-
-// Replaces each x <= 0 by exp(x) within 2e-7 (1 + |x| / 2) of its value, 0 by 1; below -87 it stays at exp(-87) =
-// 1.6e-38, and NaN stays NaN. 2^n times 2^r, |r| <= 1/2, a polynomial of least relative error (9e-8). Nothing is fused:
-// the same bits in every set. Several vectors go step by step together, since each step waits for the one before it.
-template <int n>
-PYASR_INLINE void ExpOfNegative(F32 (&x)[n]) {
-  constexpr float kShift = 12582912.0f + 127.0f;  // 1.5 * 2^23: the low bits hold n, + 127 as in exponents of floats
-  F32 r[n], p[n], power[n];
-  for (int i = 0; i < n; ++i) r[i] = Max(Fill(-87.0f), x[i]) * 1.44269504f;
-  for (int i = 0; i < n; ++i) power[i] = r[i] + kShift;
-  for (int i = 0; i < n; ++i) r[i] -= power[i] - kShift;
-  for (int i = 0; i < n; ++i) p[i] = r[i] * 1.326472731e-3f + 9.671512991e-3f;
-  for (int i = 0; i < n; ++i) p[i] = p[i] * r[i] + 5.550733581e-2f;
-  for (int i = 0; i < n; ++i) p[i] = p[i] * r[i] + 0.2402224243f;
-  for (int i = 0; i < n; ++i) p[i] = p[i] * r[i] + 0.6931470037f;
-  for (int i = 0; i < n; ++i) p[i] = p[i] * r[i] + 1.0f;
-  for (int i = 0; i < n; ++i) x[i] = p[i] * FromBits(Bits(power[i]) << 23);
-}
-
-PYASR_INLINE F32 ExpOfNegative(F32 x) {
-  F32 y[] = {x};
-  ExpOfNegative(y);
-  return y[0];
 }
 
 }  // namespace PYASR_ISA

@@ -42,5 +42,40 @@ PYASR_INLINE F32 Tanh(F32 x) {
   return FromBits(Bits(result) | (Bits(x) & INT32_MIN));
 }
 
+// Replaces each x <= 0 by exp(x) within 2e-7 (1 + |x| / 2) of its value, 0 by 1; below -87 by something between 0 and
+// exp(-87) = 1.6e-38; NaN stays NaN. 2^n times 2^r, |r| <= 1/2, a polynomial of least relative error (9e-8). The same
+// bits, down to -87, wherever multiply-adds are fused. Several vectors go step by step together, since each step waits
+// for the one before it.
+template <int n>
+PYASR_INLINE void ExpOfNegative(F32 (&x)[n]) {
+  F32 r[n], p[n], power[n];
+#if defined(__AVX512F__)
+  for (int i = 0; i < n; ++i) r[i] = Max(Fill(-87.0f), x[i]) * 1.44269504f;
+  for (int i = 0; i < n; ++i) power[i] = (F32)_mm512_maskz_roundscale_ps(0xffff, (__m512)r[i], 0);
+  for (int i = 0; i < n; ++i) r[i] -= power[i];
+#else
+  constexpr float kShift = 12582912.0f + 127.0f;  // 1.5 * 2^23: the low bits hold n, + 127 as in exponents of floats
+  for (int i = 0; i < n; ++i) r[i] = Max(Fill(-87.0f), x[i]) * 1.44269504f;
+  for (int i = 0; i < n; ++i) power[i] = r[i] + kShift;
+  for (int i = 0; i < n; ++i) r[i] -= power[i] - kShift;
+#endif
+  for (int i = 0; i < n; ++i) p[i] = Fma(r[i], Fill(1.326472731e-3f), Fill(9.671512991e-3f));
+  for (int i = 0; i < n; ++i) p[i] = Fma(p[i], r[i], Fill(5.550733581e-2f));
+  for (int i = 0; i < n; ++i) p[i] = Fma(p[i], r[i], Fill(0.2402224243f));
+  for (int i = 0; i < n; ++i) p[i] = Fma(p[i], r[i], Fill(0.6931470037f));
+  for (int i = 0; i < n; ++i) p[i] = Fma(p[i], r[i], Fill(1.0f));
+#if defined(__AVX512F__)
+  for (int i = 0; i < n; ++i) x[i] = (F32)_mm512_maskz_scalef_ps(0xffff, (__m512)p[i], (__m512)power[i]);
+#else
+  for (int i = 0; i < n; ++i) x[i] = p[i] * FromBits(Bits(power[i]) << 23);
+#endif
+}
+
+PYASR_INLINE F32 ExpOfNegative(F32 x) {
+  F32 y[] = {x};
+  ExpOfNegative(y);
+  return y[0];
+}
+
 }  // namespace PYASR_ISA
 }  // namespace pyasr

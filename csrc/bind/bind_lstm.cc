@@ -18,7 +18,8 @@ using Arrays = std::vector<Array<float>>;
 const float* Data(const Array<float>& array, const std::vector<int64_t>& shape, const char* name) {
   PYASR_CHECK_EQ(array.ndim(), static_cast<int64_t>(shape.size()), std::string("dimensions of ") + name);
   for (size_t i = 0; i < shape.size(); ++i) {
-    PYASR_CHECK_EQ(array.shape(static_cast<int>(i)), shape[i], std::string("size of dimension ") + std::to_string(i) + " of " + name);
+    PYASR_CHECK_EQ(array.shape(static_cast<int>(i)), shape[i],
+                   std::string("size of dimension ") + std::to_string(i) + " of " + name);
   }
   return array.data();
 }

@@ -18,8 +18,8 @@ MatrixView<const T> RowsOf(const py::array_t<T>& array, const char* name) {
   constexpr auto kSize = static_cast<py::ssize_t>(sizeof(T));
   const bool many_columns = array.shape(1) > 1, many_rows = array.shape(0) > 1;
   const bool empty = array.size() == 0;  // strides say nothing then
-  PYASR_CHECK(empty || !many_columns || array.strides(1) == kSize, "elements of a row of ", name, " lie ", array.strides(1),
-              " bytes apart, not ", kSize);
+  PYASR_CHECK(empty || !many_columns || array.strides(1) == kSize, "elements of a row of ", name, " lie ",
+              array.strides(1), " bytes apart, not ", kSize);
   PYASR_CHECK(!many_rows || array.strides(0) % kSize == 0, "rows of ", name, " lie ", array.strides(0),
               " bytes apart, no multiple of ", kSize);
   return {array.data(), array.shape(0), array.shape(1), many_rows ? array.strides(0) / kSize : array.shape(1)};

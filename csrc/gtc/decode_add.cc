@@ -4,7 +4,7 @@
 #include <stdexcept>
 
 #include "base/check.h"
-#include "base/thread_pool.h"
+#include "base/parallel_for.h"
 #include "gtc/words.h"
 
 namespace pyasr {

@@ -7,7 +7,7 @@
 
 #include "base/check.h"
 #include "base/isa.h"
-#include "base/thread_pool.h"
+#include "base/parallel_for.h"
 #include "gtc/encode_chunk.h"
 #include "gtc/words.h"
 

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "base/check.h"
-#include "base/thread_pool.h"
+#include "base/parallel_for.h"
 #include "hmm/check_lattice.h"
 #include "hmm/lattice_passes.h"
 
@@ -179,7 +179,9 @@ std::vector<LatticePosteriors> LatticeForwardBackwardBatch(const std::vector<Lat
   PYASR_CHECK(num_threads >= 1, "num_threads is ", num_threads);
   std::vector<LatticePosteriors> results(lattices.size());
   ParallelFor(static_cast<int64_t>(lattices.size()), num_threads, [&](int64_t i) {
-    const auto named = [i](const std::exception& error) { return "lattice " + std::to_string(i) + ": " + error.what(); };
+    const auto named = [i](const std::exception& error) {
+      return "lattice " + std::to_string(i) + ": " + error.what();
+    };
     try {
       results[i] = LatticeForwardBackward(lattices[i], loglikes[i], scale, values[i], posteriors[i]);
     } catch (const LatticeError& error) {

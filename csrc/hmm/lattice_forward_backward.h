@@ -21,8 +21,8 @@
 //   dE/dw(a) = gamma(a) (V(src) - E) + Y(a)
 //
 // The numbers of the second pass are probabilities and what they are multiplied with: nothing overflows, and what
-// underflows is 0 to any accuracy. alpha(s) is kept as m 2^k, 1 <= m < 2, k an integer of 64 bits, and e^w likewise: the
-// range of the log domain, and a relative error of a few roundings a frame where logarithms of 10^4 keep 12 digits.
+// underflows is 0 to any accuracy. alpha(s) is kept as m 2^k, 1 <= m < 2, k an integer of 64 bits, and e^w likewise:
+// the range of the log domain, and a relative error of a few roundings a frame where logarithms of 10^4 keep 12 digits.
 //
 // All sums are float64, in the order of the arcs. Checked of every frame before anything is returned: the posteriors of
 // its arcs sum to 1, their gradients to 0. (So the gradient with respect to logits, through log-softmax, is the same.)

@@ -7,7 +7,7 @@
 
 #include "base/check.h"
 #include "base/select.h"
-#include "base/thread_pool.h"
+#include "base/parallel_for.h"
 
 namespace pyasr {
 namespace {

@@ -4,9 +4,9 @@
 // Time comes first: frame t of sequence n is row t N + n. Sequence n has lengths[n] frames, 0 to `frames`; the reverse
 // direction begins at its last one. Nothing behind a sequence's end is read; outputs and gradients there are zeros.
 //
-// Cost: a step multiplies N rows by the 4 H x H recurrent weights, 8 N H^2 flops for 16 H^2 bytes, so that from N = 4 on
-// it is bound by the multiply-adds where the weights come from the second or third cache. A sequence's results depend
-// neither on the others nor on the number of threads.
+// Cost: a step multiplies N rows by the 4 H x H recurrent weights, 8 N H^2 flops for 16 H^2 bytes, so that from N = 4
+// on it is bound by the multiply-adds where the weights come from the second or third cache. A sequence's results
+// depend neither on the others nor on the number of threads.
 #pragma once
 
 #include <cstdint>

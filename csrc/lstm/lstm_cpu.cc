@@ -51,7 +51,9 @@ struct Part {
   int members;  // that meet there
 
   // Copies or clears this member's units of a row.
-  void Copy(const float* from, float* to) const { std::copy(from + first_unit(), from + end_unit(), to + first_unit()); }
+  void Copy(const float* from, float* to) const {
+    std::copy(from + first_unit(), from + end_unit(), to + first_unit());
+  }
   void Clear(float* row) const { std::fill(row + first_unit(), row + end_unit(), 0.0f); }
 
  private:

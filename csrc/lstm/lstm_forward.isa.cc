@@ -1,4 +1,4 @@
-#include "lstm/activation.h"
+#include "base/simd_math.h"
 #include "lstm/panels.h"
 #include "lstm/steps.h"
 

@@ -17,8 +17,8 @@ constexpr int kPanelWidth = 2 * kLanes;
 // AVX2. AVX-512 has 32, and takes two panels. The two fused multiply-adds that a processor starts in a cycle take four
 // cycles each, so that 8 sums are the least that keep it busy: up to 3 rows take two panels everywhere.
 constexpr int kTileRows = 6;
-// How far ahead weights are asked for, in floats: they come from the second or third cache, and a panel is too short for
-// the processor's own prefetching to get going. Worth 5 to 20 %.
+// How far ahead weights are asked for, in floats: they come from the second or third cache, and a panel is too short
+// for the processor's own prefetching to get going. Worth 5 to 20 %.
 constexpr int64_t kPrefetch = 16 * kPanelWidth;
 
 constexpr int64_t kChain = 256;
@@ -27,7 +27,8 @@ constexpr int TilePanels(int rows) { return rows <= 3 || kLanes == 16 ? 2 : 1; }
 
 // `rows` x `panels` sums of `inputs` products each; out: rows `out_stride` apart.
 template <int rows, int panels>
-PYASR_INLINE void MultiplyTile(const float* const* a, int64_t inputs, const float* packed, float* out, int64_t out_stride) {
+PYASR_INLINE void MultiplyTile(const float* const* a, int64_t inputs, const float* packed, float* out,
+                               int64_t out_stride) {
   constexpr int vectors = 2 * panels;
   const float* row[rows];
   for (int r = 0; r < rows; ++r) row[r] = a[r];

@@ -27,7 +27,7 @@ struct BackwardRow {
   const float* gates;        // (4 units): as the forward step left them
   const float* cell_before;  // (units)
   const float* cell;         // (units)
-  float* d_cell;             // (units): gradient of this step's cell from later ones, replaced by that of the one before
+  float* d_cell;             // (units): gradient of this step's cell from later ones; becomes that of the one before
   float* d_gates;            // (4 units): gradient before the nonlinearity, that is of `projected`
 };
 

@@ -295,7 +295,9 @@ void StreamingLstm::StepFrames(const Cube<const float>& x, int64_t begin, int64_
     const Share my_panels = member.Of(layer.panels);
     for (int64_t t = 0; t < frames; ++t) {
       const Activations previous = t == 0 ? RowsFrom(before_, 0, 1) : RowsFrom(output, t - 1, frames);
-      for (int64_t panel = my_panels.begin; panel < my_panels.end; ++panel) {
+      for (int64_t i = my_panels.begin; i < my_panels.end; ++i) {
+        // To and fro: the recurrent panels that were read last may still be in the second cache.
+        const int64_t panel = t % 2 == 0 ? i : my_panels.begin + my_panels.end - 1 - i;
         if (t == 0) multiply_input(layer, panel, input);
         const Rows sums{row_of_sums(t, panel), frames * sums_width_};
         PYASR_FOR_ISA(MultiplyPanel)(precision_, layer.recurrent, panel, previous, streams, sums);

@@ -105,10 +105,10 @@ void MultiplyTile(const PackedMatrix& matrix, const Part& part, int first_vector
 }
 
 // All 8 vectors. The fewer the columns, the more vectors at a time: about eight independent sums keep the multipliers
-// busy, twelve fill the registers.
+// busy, twelve fill the registers, 24 the twice as many of AVX-512.
 template <typename P, int Columns>
 void MultiplyColumns(const PackedMatrix& matrix, const Part& part, const Activations& x, const Rows& sums) {
-  constexpr int kVectors = Columns == 1 ? kPanelVectors : Columns == 2 ? 4 : 2;
+  constexpr int kVectors = Columns == 1 ? kPanelVectors : Columns == 2 || kLanes == 16 ? 4 : 2;
   for (int v = 0; v < kPanelVectors; v += kVectors) MultiplyTile<P, kVectors, Columns>(matrix, part, v, x, sums);
 }
 

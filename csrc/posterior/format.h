@@ -8,7 +8,8 @@
 // sum of the k exceed 1 in many rows (more than half of peaked ones, see pyasr/ops/topk.py). Coded are
 //
 //   the tail t = 1 - (p_1 + .. + p_k) as  t_c = v^2 / (v^2 + (512 - v)^2),  v = 2 c + 1
-//       (even steps of the square root against that of the rest: about even steps of information; 2^-18 < t < 1 - 2^-18)
+//       (even steps of the square root against that of the rest: about even steps of information;
+//       2^-18 < t < 1 - 2^-18)
 //   the ratio of neighbours p_i / p_{i-1} as  r_d = ((256 - d) / 256)^4
 //       (gaps of 0 to 22.2 nats, steps of 0.016 nats at 0)
 //

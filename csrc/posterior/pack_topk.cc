@@ -6,7 +6,7 @@
 #include <limits>
 
 #include "base/check.h"
-#include "base/thread_pool.h"
+#include "base/parallel_for.h"
 
 namespace pyasr {
 namespace {

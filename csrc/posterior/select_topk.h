@@ -23,7 +23,7 @@ struct TopkSelection {
 };
 
 // 1 <= k <= min(kMostSelected, size). Reads ahead at `next`, where the row to come begins; any address does no harm.
-// The result is the same bits in every instruction set.
+// The result is the same bits in every instruction set that fuses multiply-adds.
 PYASR_DECLARE_ISA(
     void SelectTopk(const float* row, int64_t size, int k, const float* next, TopkSelection* selection);
     void SelectTopkBf16(const Bf16* row, int64_t size, int k, const Bf16* next, TopkSelection* selection);)

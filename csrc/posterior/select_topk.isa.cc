@@ -8,11 +8,11 @@
 // Candidates are then looked up by their bits and sorted by counting, for each, those that come before it: for some
 // 20 of them n^2 comparisons without a branch take less time than few with branches that nobody can foresee.
 //
-// Logits are taken in stripes of 32, whatever the vectors' length, and sums and products are not fused. So results are
-// the same bits in every instruction set; fused, a row of 3183 from memory takes a tenth less time (AVX2, Zen 3).
+// Logits are taken in stripes of 32, whatever the vectors' length, so results are the same bits in every instruction set
+// that fuses multiply-adds. (Unfused, as in baseline, everywhere: a row of 3183 takes a tenth longer with AVX2 on Zen 3.)
 #include "posterior/select_topk.h"
 
-#include "base/simd.h"
+#include "base/simd_math.h"
 
 namespace pyasr {
 namespace PYASR_ISA {
@@ -81,7 +81,7 @@ struct GroupMaxima {
 
   int NumAbove(float threshold) const {
     int total = 0;
-    for (int i = 0; i < kGroups; i += kLanes) total += __builtin_popcount(MaskBits(Load(max + i) > Fill(threshold)));
+    for (int i = 0; i < kGroups; i += kLanes) total += __builtin_popcount(GreaterBits(Load(max + i), Fill(threshold)));
     return total;
   }
 
@@ -204,7 +204,7 @@ class RowSelector {
         F32 x[kVectors];
         for (int v = 0; v < kVectors; ++v) x[v] = LoadLogits(stripe + v * kLanes);
         uint32_t bits = 0;
-        for (int v = 0; v < kVectors; ++v) bits |= MaskBits(x[v] > threshold) << (v * kLanes);
+        for (int v = 0; v < kVectors; ++v) bits |= GreaterBits(x[v], threshold) << (v * kLanes);
         above[i] = bits;
         for (F32& logit : x) logit -= max;
         ExpOfNegative(x);

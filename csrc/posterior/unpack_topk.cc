@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "base/check.h"
-#include "base/thread_pool.h"
+#include "base/parallel_for.h"
 
 namespace pyasr {
 namespace {

@@ -56,7 +56,8 @@ struct Layer {
 }  // namespace
 
 TEST(LstmOfOneUnitAndFrame) {
-  const float projected[] = {0.5f, -1.0f, 2.0f, 0.25f}, weight[] = {1.0f, 2.0f, -1.0f, 0.5f}, state = 0.5f, cell = -2.0f;
+  const float projected[] = {0.5f, -1.0f, 2.0f, 0.25f}, weight[] = {1.0f, 2.0f, -1.0f, 0.5f};
+  const float state = 0.5f, cell = -2.0f;
   float output, last_state, last_cell;
   const int64_t length = 1;
   const pyasr::LstmForwardDirection direction{projected, weight,      &state,     &cell,  &output,

@@ -1,5 +1,5 @@
 // The helpers of simd.h against plain loops; called by isa_test.cc, compiled for every set as a kernel is.
-#include "base/simd.h"
+#include "base/simd_math.h"
 
 namespace pyasr {
 namespace PYASR_ISA {

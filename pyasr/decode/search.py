@@ -51,16 +51,8 @@ class Searcher:
         max_active: int = 7000,
         word_penalty: float = 0.0,
     ) -> None:
-        largest = int(graph.ilabel.max(initial=0))
-        if graph.start < 0:
-            raise DataError("the decoding graph is empty; build it again")
-        # The decoder reads likelihoods without checking bounds.
-        if largest >= len(tid_to_pdf) or int(graph.ilabel.min(initial=0)) < 0:
-            raise DataError(
-                f"the decoding graph has transition id {largest}, the model {len(tid_to_pdf) - 1}:"
-                " they do not belong together; build the graph again"
-            )
-        self._fst = _to_const(add_word_penalty(graph, word_penalty) if word_penalty else graph)
+        check_graph(graph, tid_to_pdf)
+        self._fst = to_const(add_word_penalty(graph, word_penalty) if word_penalty else graph)
         self._pdf_of_column = np.ascontiguousarray(tid_to_pdf[1:])
         self._options = FasterDecoderOptions(
             beam=beam, max_active=max_active, min_active=min(_MIN_ACTIVE, max_active - 1)
@@ -82,7 +74,7 @@ class Searcher:
 
         DataError names the utterance: no frames, too few columns, values that are not finite, no surviving path.
         """
-        self._check(loglikes, utterance_id)
+        check_loglikes(loglikes, self._pdf_of_column, utterance_id)
         # A decoder of its own for each utterance: what it pruned before must not change the order of its tokens.
         decoder = FasterDecoder(self._fst, self._options)
         decoder.init_decoding()
@@ -103,23 +95,39 @@ class Searcher:
         cost = weight.value1 + weight.value2
         return Hypothesis(tuple(word_ids), np.array(tids, np.int32), cost, reached_final)
 
-    def _check(self, loglikes: np.ndarray, utterance_id: str) -> None:
-        if loglikes.ndim != 2 or len(loglikes) == 0:
-            raise DataError(f"{utterance_id}: no frames to decode (log-likelihoods of shape {loglikes.shape})")
-        if loglikes.shape[1] <= self._pdf_of_column.max(initial=-1):
-            raise DataError(
-                f"{utterance_id}: log-likelihoods of {loglikes.shape[1]} pdfs, the transition model needs"
-                f" {self._pdf_of_column.max() + 1}: model and graph do not belong together"
-            )
-        bad = ~np.isfinite(loglikes).all(axis=1)
-        if bad.any():
-            raise DataError(
-                f"{utterance_id}: the log-likelihoods of {int(bad.sum())} frames, from frame {int(bad.argmax())} on,"
-                " are not finite; check the audio and the model"
-            )
+
+def check_graph(graph: FstArrays, tid_to_pdf: np.ndarray) -> None:
+    """DataError for a graph without a start state or with transition ids that the model does not have."""
+    largest = int(graph.ilabel.max(initial=0))
+    if graph.start < 0:
+        raise DataError("the decoding graph is empty; build it again")
+    # The decoders read likelihoods without checking bounds.
+    if largest >= len(tid_to_pdf) or int(graph.ilabel.min(initial=0)) < 0:
+        raise DataError(
+            f"the decoding graph has transition id {largest}, the model {len(tid_to_pdf) - 1}:"
+            " they do not belong together; build the graph again"
+        )
 
 
-def _to_const(graph: FstArrays) -> kaldifst.StdConstFst:
+def check_loglikes(loglikes: np.ndarray, pdf_of_column: np.ndarray, utterance_id: str) -> None:
+    """DataError names the utterance: no frames, too few columns, values that are not finite."""
+    if loglikes.ndim != 2 or len(loglikes) == 0:
+        raise DataError(f"{utterance_id}: no frames to decode (log-likelihoods of shape {loglikes.shape})")
+    if loglikes.shape[1] <= pdf_of_column.max(initial=-1):
+        raise DataError(
+            f"{utterance_id}: log-likelihoods of {loglikes.shape[1]} pdfs, the transition model needs"
+            f" {pdf_of_column.max() + 1}: model and graph do not belong together"
+        )
+    bad = ~np.isfinite(loglikes).all(axis=1)
+    if bad.any():
+        raise DataError(
+            f"{utterance_id}: the log-likelihoods of {int(bad.sum())} frames, from frame {int(bad.argmax())} on,"
+            " are not finite; check the audio and the model"
+        )
+
+
+def to_const(graph: FstArrays) -> kaldifst.StdConstFst:
+    """The graph as the decoders take it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "graph.fst"
         graph.write(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import os
 import time
@@ -105,6 +106,15 @@ class Workers:
         """Sums over the workers, added in their order; everyone gives as many values."""
         parts = self.comm.gather(torch.tensor(values, dtype=torch.float64)).wait()
         return [sum(column[1:], column[0]) for column in zip(*(part.tolist() for part in parts))]
+
+    def gather(self, values: dict[str, Any]) -> list[dict[str, Any]]:
+        """Everyone's, by rank: what JSON can hold, which gives numbers back exactly."""
+        text = torch.frombuffer(bytearray(json.dumps(values).encode()), dtype=torch.uint8)
+        sizes = [int(size) for size in self.comm.gather(torch.tensor([len(text)])).wait()]
+        padded = torch.zeros(max(sizes), dtype=torch.uint8)
+        padded[: len(text)] = text
+        parts = self.comm.gather(padded).wait()
+        return [json.loads(part[:size].numpy().tobytes()) for part, size in zip(parts, sizes)]
 
     def stats(self) -> dict[str, float]:
         """Of the last exchange, for the log."""

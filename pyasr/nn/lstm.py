@@ -22,6 +22,10 @@ class LSTM(torch.nn.LSTM):
     backend: "torch"; "native", our recurrence (`pyasr.ops.lstm`), for float32 on the CPU, which differs in rounding
     and in the random draws of the dropout between layers; "auto", native wherever it can be, since there it is at
     least as fast on all shapes that were measured (benchmarks/lstm.py). ConfigError for any other.
+
+    Under autocast to bfloat16 the large products, three quarters of the work, are in bfloat16; the native recurrence
+    keeps its product, gates, cells and outputs in float32, where torch rounds the outputs of every layer. A processor
+    without bfloat16 instructions computes in float32 all the same.
     """
 
     def __init__(
@@ -79,18 +83,17 @@ class LSTM(torch.nn.LSTM):
     def _is_native(self, frames: Tensor) -> bool:
         if self.backend == "torch":
             return False
-        able = (
-            frames.device.type == "cpu"
-            and frames.dtype == self.weight_hh_l0.dtype == torch.float32
-            and not torch.is_autocast_enabled("cpu")
-        )
-        if self.backend == "native" and not able:
+        able = frames.device.type == "cpu" and frames.dtype == self.weight_hh_l0.dtype == torch.float32
+        cast = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
+        if able and cast in (torch.float32, torch.bfloat16):
+            return True
+        if self.backend == "native":
             raise TypeError(
-                "the native LSTM is for float32 on the CPU without autocast, not for"
+                "the native LSTM is for float32 on the CPU, or autocast of that to bfloat16, not for"
                 f" {frames.dtype} on {frames.device.type} with weights of {self.weight_hh_l0.dtype}"
-                f"{' under autocast' if torch.is_autocast_enabled('cpu') else ''}"
+                f"{'' if cast == torch.float32 else f' under autocast to {cast}'}"
             )
-        return able
+        return False
 
     def _packed(self, packed: PackedSequence, state: Any) -> Any:
         """In the packed order, which is that of descending lengths."""
@@ -112,7 +115,8 @@ class LSTM(torch.nn.LSTM):
         for name, tensor in zip(("hx[0]", "hx[1]"), state):
             if tuple(tensor.shape) != shape:
                 raise RuntimeError(f"Expected {name} size {shape}, got {tuple(tensor.shape)}")  # torch's own words
-        last = []
+        # Under autocast the input product and its gradients are bfloat16; the recurrence takes and gives float32.
+        bf16, last = torch.is_autocast_enabled("cpu"), []
         for layer in range(self.num_layers):
             if layer and self.dropout:
                 hidden = torch.nn.functional.dropout(hidden, self.dropout, self.training)
@@ -122,12 +126,12 @@ class LSTM(torch.nn.LSTM):
                     hidden,
                     getattr(self, f"weight_ih{suffix}"),
                     getattr(self, f"bias_ih{suffix}") + getattr(self, f"bias_hh{suffix}"),
-                )
+                ).float()
                 for suffix in suffixes
             ]
             own = slice(layer * len(directions), (layer + 1) * len(directions))
             weights = [getattr(self, f"weight_hh{suffix}") for suffix in suffixes]
-            hidden, *last_state = lstm_recurrence(projected, weights, state[0][own], state[1][own], lengths)
+            hidden, *last_state = lstm_recurrence(projected, weights, state[0][own], state[1][own], lengths, bf16)
             last.append(last_state)
         return hidden, tuple(torch.cat(tensors) for tensors in zip(*last))
 

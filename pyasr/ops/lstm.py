@@ -23,14 +23,20 @@ from pyasr import _core
 
 
 def lstm_recurrence(
-    projected: list[Tensor], weight_hh: list[Tensor], h_0: Tensor, c_0: Tensor, lengths: Tensor
+    projected: list[Tensor],
+    weight_hh: list[Tensor],
+    h_0: Tensor,
+    c_0: Tensor,
+    lengths: Tensor,
+    bf16_gradient: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Outputs (T, N, D H) and the final h and c (D, N, H) of D = 1 or 2 directions, the second backwards in time.
 
     projected: for each direction (T, N, 4 H), the input times W_ih^T and both biases, gates in the order i, f, g, o.
     weight_hh: for each direction (4 H, H). h_0, c_0: (D, N, H). lengths: int64 (N,), 0 to T frames of each sequence;
     the second direction begins at a sequence's own end. Frames behind it are not read; their outputs and gradients are
-    zeros. All but lengths are float32, all are on the CPU, and contiguous or else copied.
+    zeros. All but lengths are float32, all are on the CPU, and contiguous or else copied. bf16_gradient: round the
+    operands of the product that gives the gradient of weight_hh to bfloat16; it is summed in float32.
 
     Differentiable once in all but lengths; runs on torch's number of threads, which changes the speed only.
     TypeError for another dtype, ValueError for another device, shape or length.
@@ -49,12 +55,18 @@ def lstm_recurrence(
             f"{len(projected)} projected inputs and {len(weight_hh)} recurrent weights, not 1 or 2 of each"
         )
     save = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors.values())
-    return _forward(projected, weight_hh, h_0, c_0, lengths, save)[:3]
+    return _forward(projected, weight_hh, h_0, c_0, lengths, save, bf16_gradient)[:3]
 
 
 @torch.library.custom_op("pyasr::lstm_recurrence", mutates_args=(), device_types="cpu")
 def _forward(
-    projected: list[Tensor], weight_hh: list[Tensor], h_0: Tensor, c_0: Tensor, lengths: Tensor, save: bool
+    projected: list[Tensor],
+    weight_hh: list[Tensor],
+    h_0: Tensor,
+    c_0: Tensor,
+    lengths: Tensor,
+    save: bool,
+    bf16_gradient: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Output, h_n, c_n, and for the backward pass gates (D, T, N, 4 H) and cells (D, T, N, H): empty without `save`."""
     results = _empty_results(projected, weight_hh, h_0, save)
@@ -69,7 +81,7 @@ def _forward(
 
 
 @_forward.register_fake
-def _(projected, weight_hh, h_0, c_0, lengths, save):
+def _(projected, weight_hh, h_0, c_0, lengths, save, bf16_gradient):
     return _empty_results(projected, weight_hh, h_0, save)
 
 
@@ -100,6 +112,7 @@ def _backward(
     output: Tensor,
     gates: Tensor,
     cells: Tensor,
+    bf16_gradient: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of projected (D, T, N, 4 H), weight_hh (D, 4 H, H), h_0 and c_0 (D, N, H)."""
     d_projected, d_weight, d_h_0, d_c_0 = _empty_gradients(weight_hh, h_0, gates)
@@ -118,7 +131,10 @@ def _backward(
         rows = d_gates.reshape(frames * batch, 4 * units)
         # The h before a frame is one frame, which is `batch` rows, off; behind the ends all rows are zeros.
         later, earlier = (rows[batch:], h[:-batch]) if d == 0 else (rows[:-batch], h[batch:])
-        torch.mm(later.t(), earlier, out=d_weight[d])
+        if bf16_gradient:
+            d_weight[d].copy_(torch.mm(later.bfloat16().t(), earlier.bfloat16()))
+        else:
+            torch.mm(later.t(), earlier, out=d_weight[d])
         first = torch.zeros_like(lengths) if d == 0 else (lengths - 1).clamp(min=0)
         d_first = d_gates[first, sequences] if frames else h_0.new_zeros(batch, 4 * units)
         d_weight[d].addmm_(d_first.t(), h_0[d])
@@ -128,7 +144,7 @@ def _backward(
 
 
 @_backward.register_fake
-def _(d_output, d_h_n, d_c_n, weight_hh, h_0, c_0, lengths, output, gates, cells):
+def _(d_output, d_h_n, d_c_n, weight_hh, h_0, c_0, lengths, output, gates, cells, bf16_gradient):
     return _empty_gradients(weight_hh, h_0, gates)
 
 
@@ -142,7 +158,7 @@ def _empty_gradients(weight_hh: list[Tensor], h_0: Tensor, gates: Tensor) -> tup
 
 
 def _save(ctx: Any, inputs: tuple, output: tuple) -> None:
-    _, weight_hh, h_0, c_0, lengths, _ = inputs
+    _, weight_hh, h_0, c_0, lengths, _, ctx.bf16_gradient = inputs
     y, _, _, gates, cells = output
     ctx.save_for_backward(h_0, c_0, lengths, y, gates, cells, *weight_hh)
     ctx.set_materialize_grads(False)  # nobody differentiates gates and cells
@@ -154,8 +170,9 @@ def _differentiate(ctx: Any, d_output: Tensor | None, d_h_n: Tensor | None, d_c_
         torch.zeros_like(like) if gradient is None else gradient
         for gradient, like in ((d_output, y), (d_h_n, h_0), (d_c_n, h_0))
     ]
-    d_projected, d_weight, d_h_0, d_c_0 = _backward(*given, weight_hh, h_0, c_0, lengths, y, gates, cells)
-    return list(d_projected), list(d_weight), d_h_0, d_c_0, None, None
+    gradients = _backward(*given, weight_hh, h_0, c_0, lengths, y, gates, cells, ctx.bf16_gradient)
+    d_projected, d_weight, d_h_0, d_c_0 = gradients
+    return list(d_projected), list(d_weight), d_h_0, d_c_0, None, None, None
 
 
 _forward.register_autograd(_differentiate, setup_context=_save)

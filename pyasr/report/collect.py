@@ -9,13 +9,16 @@ from typing import Any
 from pyasr.base.artifact import read_json, read_jsonl
 
 Row = dict[str, Any]
+SMBR = "_smbr"
+"""Ends the names of systems with sequence training."""
 
 
 @dataclass(frozen=True)
 class Run:
     """results: EXP/results.json, {} before there is one. scores: {system: {condition: rows of the score file}}.
 
-    curves: {system: rows of EXP/gmm/SYSTEM/log.jsonl}; networks: the same of EXP/train/SYSTEM.
+    curves: {system: rows of EXP/gmm/SYSTEM/log.jsonl}; networks: the same of EXP/train/SYSTEM; sequence: of those of
+    them that sMBR trained.
     stages: the sidecars, in the order in which they ran.
     options: {"gmm.tri.num_leaves": 500, ...}. skips: {where: rows with id and reason}.
     """
@@ -24,6 +27,7 @@ class Run:
     scores: dict[str, dict[str, list[Row]]] = field(default_factory=dict)
     curves: dict[str, list[Row]] = field(default_factory=dict)
     networks: dict[str, list[Row]] = field(default_factory=dict)
+    sequence: dict[str, list[Row]] = field(default_factory=dict)
     stages: list[Row] = field(default_factory=list)
     options: Row = field(default_factory=dict)
     skips: dict[str, list[Row]] = field(default_factory=dict)
@@ -46,11 +50,13 @@ def collect(exp: Path) -> Run:
     sidecars = [read_json(path) for path in sorted((exp / "stages").glob("*.json"))]
     stages = sorted((row for row in sidecars if "seconds" in row), key=lambda row: row.get("started", ""))
     scores = _scores(exp, results)
+    trained = _curves(exp / "train", ["teacher", "supervised", "student", "topline"])
     return Run(
         results=results,
         scores=scores,
         curves=_curves(exp / "gmm", ["mono", "tri", "lda", "sat"]),
-        networks=_curves(exp / "train", ["teacher", "supervised", "student", "topline"]),
+        networks={system: rows for system, rows in trained.items() if not system.endswith(SMBR)},
+        sequence={system: rows for system, rows in trained.items() if system.endswith(SMBR)},
         stages=stages,
         options=_options(stages),
         skips=_skips(exp, scores),

@@ -48,6 +48,7 @@ def render(run: Run, examples: list[Example]) -> str:
         curve_rows=_curve_rows(run),
         network_figure=figures.network_curves(run.networks) if run.networks else None,
         network_rows=_network_rows(run),
+        sequence=_sequence(run),
         stages=_stages(run),
         skips=_skips(run),
         toml=format.toml(run.options),
@@ -132,6 +133,17 @@ def _network_rows(run: Run) -> list[dict[str, Any]]:
         ends = [_ENDS.get(row["ended"], row["ended"]) for row in rows if row["ended"]]
         found.append({"system": system, "sub_epochs": len(rows), "best_at": best + 1, **rows[best], "ends": ends})
     return found
+
+
+def _sequence(run: Run) -> list[dict[str, Any]]:
+    """Of each system trained by sMBR the criterion and the WER on dev, from the model that it began with on."""
+    for system, rows in run.sequence.items():
+        if not rows or any(not {"sub_epoch", "dev_wer", "lr"} <= row.keys() for row in rows):
+            raise DataError(f"the training log of {system} has no WER on dev; delete it and train again")
+    return [
+        {"system": system, "rows": rows, "best": min(range(len(rows)), key=lambda number: rows[number]["dev_wer"])}
+        for system, rows in run.sequence.items()
+    ]
 
 
 def _stages(run: Run) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from pyasr.run.revision import revision, same_code
 from pyasr.run.runner import Decision
 from pyasr.run.sidecar import read_sidecar
 from pyasr.run.stage import Stage
+from pyasr.run.stages import systems_of
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def runs_in_table(experiment: Experiment) -> list[ExperimentRun]:
         for made_by in {row.revision for row in rows} - is_current.keys():
             is_current[made_by] = same_code(made_by)
         there = {(row.system, row.condition) for row in rows}
-        wanted = {(system, condition) for system in experiment.systems for condition in run.conditions}
+        wanted = {(system, condition) for system in _systems(experiment, run) for condition in run.conditions}
         if there == wanted and all(row.options == run.options and is_current[row.revision] for row in rows):
             found.append(run)
     return found
@@ -185,6 +186,12 @@ def _run_one(experiment: Experiment, run: ExperimentRun, stages: tuple[Stage, ..
         )
 
 
+def _systems(experiment: Experiment, run: ExperimentRun) -> list[str]:
+    """Those of the experiment's systems that this run makes."""
+    made = systems_of(run.context.recipe)
+    return [system for system in experiment.systems if system in made]
+
+
 def collect_rows(
     experiment: Experiment, run: ExperimentRun, stages: Sequence[Stage]
 ) -> tuple[list[ResultRow], list[str]]:
@@ -192,7 +199,7 @@ def collect_rows(
     exp = run.context.exp
     scored = read_json(exp / "results.json")["wer"]
     rows, missing = [], []
-    for system in experiment.systems:
+    for system in _systems(experiment, run):
         made_by = _made_by(exp, system, stages)
         for condition in run.conditions:
             if condition not in scored.get(system, {}):

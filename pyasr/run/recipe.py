@@ -20,7 +20,7 @@ from pyasr.decode.options import DecodeOptions, NetworkDecodeOptions
 from pyasr.features.options import FeatureOptions
 from pyasr.lang.options import LangOptions
 from pyasr.targets.options import TargetOptions
-from pyasr.train.options import TrainSections
+from pyasr.train.options import SmbrOptions, TrainSections
 
 
 class TestOptions(Options):
@@ -45,6 +45,7 @@ class Recipe(Options):
     senones: SenoneOptions = SenoneOptions()
     train: TrainSections = TrainSections()
     targets: TargetOptions = TargetOptions()
+    smbr: SmbrOptions = SmbrOptions()
     decode: DecodeOptions = DecodeOptions()
     decode_network: NetworkDecodeOptions = NetworkDecodeOptions()
     test: TestOptions = TestOptions()

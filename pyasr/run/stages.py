@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from pyasr.base.errors import ConfigError
+from pyasr.run.recipe import Recipe
 from pyasr.run.stage import Stage
 
 NETWORKS = ("teacher", "supervised", "student", "topline")
-SYSTEMS = ("mono", "tri", "tri_sat", *NETWORKS)
-"""The systems that are decoded and scored."""
+SMBR = ("teacher_smbr", "student_smbr")
+SYSTEMS = ("mono", "tri", "tri_sat", *NETWORKS, *SMBR)
+"""The systems that are decoded and scored; those of SMBR where smbr.on is true."""
+
+
+def systems_of(recipe: Recipe) -> tuple[str, ...]:
+    """Those that a recipe makes, if its corpus has the data."""
+    return tuple(system for system in SYSTEMS if recipe.smbr.on or system not in SMBR)
 
 
 def _decode_stage(system: str, trained_by: str, *options: str) -> Stage:
@@ -45,6 +52,30 @@ def _train_stage(
         options=("seed", "train.dist", *options),
         external=("noise_dir",),
     )
+
+
+def _smbr_stages(system: str, trained_with: str) -> tuple[Stage, ...]:
+    """Sequence training of a system. trained_with: the section of its options."""
+    reads = ("corpus", "validate", "lang", "senones", "realign", system, f"decode_{system}")
+    lattices = Stage(
+        name=f"lattices_{system}",
+        what=f"what the {system} confuses in the transcribed part, over a weak language model (smbr.on)",
+        entry=f"lattices.{system}",
+        reads=reads,
+        writes=(f"lattices/{system}/",),
+        options=("seed", "smbr.on", "smbr.draws", "smbr.lattices", "gmm.align", "decode_network", trained_with),
+        external=("noise_dir",),
+    )
+    training = Stage(
+        name=f"{system}_smbr",
+        what=f"the {system}, trained on by sMBR; the best on dev (smbr.on)",
+        entry=f"smbr.{system}_smbr",
+        reads=(*reads, lattices.name),
+        writes=(f"train/{system}_smbr/",),
+        options=("seed", "smbr", "decode_network", trained_with),
+        external=("noise_dir",),
+    )
+    return lattices, training, _decode_network_stage(f"{system}_smbr")
 
 
 STAGES: tuple[Stage, ...] = (
@@ -170,6 +201,8 @@ STAGES: tuple[Stage, ...] = (
     _decode_stage("tri", "tri"),
     _decode_stage("tri_sat", "sat", "gmm.sat.fmllr"),
     *(_decode_network_stage(system) for system in NETWORKS),
+    *_smbr_stages("teacher", "train.teacher"),
+    *_smbr_stages("student", "train.supervised"),
     Stage(
         name="score",
         what="word error rates with intervals, per system, condition and speaker; results.json",
@@ -182,7 +215,7 @@ STAGES: tuple[Stage, ...] = (
         name="report",
         what="one HTML page",
         entry="report.write",
-        reads=("corpus", "lang", "validate", "features", "mono", "tri", "lda", "sat", *NETWORKS, "score"),
+        reads=("corpus", "lang", "validate", "features", "mono", "tri", "lda", "sat", *NETWORKS, *SMBR, "score"),
         writes=("report.html",),
     ),
 )

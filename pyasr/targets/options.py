@@ -20,3 +20,19 @@ class TargetOptions(Options):
     k: int = pydantic.Field(20, ge=1, le=64, description="best posteriors of a frame")
     stacking: Literal["all", "first", "tied"] = "all"
     skip_limit: float = pydantic.Field(0.05, ge=0, le=1, description="largest fraction of cuts not labelled")
+
+
+class LatticeOptions(Options):
+    """How lattices for sequence training are made, and which of them are used.
+
+    The language model is weak on purpose: what it forbids could not be told apart by the acoustic model.
+    """
+
+    ngram_order: int = pydantic.Field(1, ge=1, le=5, description="of the language model of the training transcripts")
+    beam: float = pydantic.Field(13.0, gt=0, description="of the search: paths this far above the best are dropped")
+    lattice_beam: float = pydantic.Field(8.0, gt=0, description="arcs on paths this far above the best are kept (cost)")
+    max_density: int = pydantic.Field(200, ge=2, description="arcs a frame; of more the best are kept")
+    max_lost: float = pydantic.Field(
+        0.5, gt=0, le=1, description="a lattice is left out when its reference is not in it in more of its frames"
+    )
+    skip_limit: float = pydantic.Field(0.1, ge=0, le=1, description="largest fraction of utterances left out")

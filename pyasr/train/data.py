@@ -103,13 +103,13 @@ class BatchMaker(torch.utils.data.Dataset):
     def __getitem__(self, plan: BatchPlan) -> Batch:
         source = self.sources[plan.source]
         cuts = [source.cuts[index] for index in plan.cuts]
-        made = [self._sequence(cut, source.targets, plan.epoch) for cut in cuts]
+        made = [self.sequence(cut, source.targets, plan.epoch) for cut in cuts]
         frames, lengths = _pad([piece for stacked, _ in made for piece in self._pieces(stacked)], self.delay)
         columns = [torch.cat(column) for column in zip(*(targets for _, targets in made))]
         names = ("ids", "logp") if isinstance(source.targets, StoredTargets) else ("senones",)
         return Batch(plan.source, tuple(cut.id for cut in cuts), frames, lengths, **dict(zip(names, columns)))
 
-    def _sequence(
+    def sequence(
         self, cut: Any, targets: HardTargets | StoredTargets, epoch: int
     ) -> tuple[np.ndarray, tuple[torch.Tensor, ...]]:
         """Stacked frames (T, D) of an utterance and its targets."""

@@ -1,4 +1,4 @@
-"""The training loop, the only one: teacher, supervised, student and topline differ in options and data alone.
+"""The training loop, the only one: systems differ in options and data alone, and in their criterion.
 
 Everything that is drawn is a function of the seed and the position, and the position is in the checkpoint: a
 training that is killed and continued makes the same steps, on the CPU bit for bit. With several workers each runs this
@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,9 +27,10 @@ from pyasr.dist.workers import SaveClock, Workers
 from pyasr.features.augment import AugmentOptions
 from pyasr.features.network import NetworkFrontend
 from pyasr.features.noise import NoisePool
-from pyasr.nn.losses import hard_cross_entropy, stored_cross_entropy
+from pyasr.nn.losses import hard_cross_entropy
 from pyasr.nn.model import AcousticModel
 from pyasr.train.checkpoint import save_checkpoint
+from pyasr.train.criterion import Criterion, FrameCriterion
 from pyasr.train.data import Batch, BatchMaker, Source
 from pyasr.train.options import PhaseOptions, TrainOptions
 from pyasr.train.parts import Checkpoints
@@ -73,31 +74,35 @@ class Position:
 
 @dataclass
 class Sums:
-    """Of a sub-epoch and this worker: loss and frames by source, gradient norms, and seconds."""
+    """Of a sub-epoch and this worker: loss and frames by source, gradient norms, seconds, what the criterion counts."""
 
     loss: dict[str, float] = field(default_factory=dict)
     frames: dict[str, int] = field(default_factory=dict)
     clipped: int = 0
     seconds: float = 0.0
+    counts: dict[str, float] = field(default_factory=dict)
 
-    def add(self, source: str, loss: float, frames: int) -> None:
+    def add(self, source: str, loss: float, frames: int, counts: Mapping[str, float]) -> None:
         self.loss[source] = self.loss.get(source, 0.0) + loss
         self.frames[source] = self.frames.get(source, 0) + frames
+        for name, count in counts.items():
+            self.counts[name] = self.counts.get(name, 0.0) + count
 
     def include(self, other: Sums) -> None:
         """Another worker's."""
         for source, loss in other.loss.items():
-            self.add(source, loss, other.frames[source])
+            self.add(source, loss, other.frames[source], {})
+        for name, count in other.counts.items():
+            self.counts[name] = self.counts.get(name, 0.0) + count
         self.clipped += other.clipped
         self.seconds = max(self.seconds, other.seconds)
 
-    def over_workers(self, workers: Workers, sources: Sequence[str]) -> Sums:
-        """Of all workers; seconds are this one's."""
-        own = [self.loss.get(source, 0.0) for source in sources] + [self.frames.get(source, 0) for source in sources]
-        *totals, clipped = workers.total([*own, self.clipped])
-        loss, frames = dict(zip(sources, totals)), dict(zip(sources, map(int, totals[len(sources) :])))
-        seen = [source for source in sources if frames[source]]
-        return Sums({s: loss[s] for s in seen}, {s: frames[s] for s in seen}, int(clipped), self.seconds)
+    def over_workers(self, workers: Workers) -> Sums:
+        """Of all workers."""
+        total = Sums()
+        for own in workers.gather(vars(self)):
+            total.include(Sums(**own))
+        return total
 
 
 class Trainer:
@@ -105,6 +110,8 @@ class Trainer:
 
     say: told each row of the log, as it is written.
     workers: those that train one model together, each with a model of the same weights; None: this one alone.
+    criterion: None: that of frames. With another the model goes on from what it has learnt, is judged before the
+    first step (sub-epoch -1 of the log), and stays as it is if nothing is better.
     """
 
     def __init__(
@@ -117,6 +124,7 @@ class Trainer:
         what: str,
         say: Callable[[Row], None] = lambda row: None,
         device: str | torch.device | None = None,
+        criterion: Criterion | None = None,
         workers: Workers | None = None,
     ) -> None:
         self.workers = workers or Workers()
@@ -127,7 +135,11 @@ class Trainer:
         # How often it is saved, and by how many processes batches are made, changes no number.
         changes_nothing = {"checkpoint_s", "workers", "threads"}
         made_from = [options.model_dump(exclude=changes_nothing), seed, what, data.key()]
-        self.key = digest(made_from if self.workers.method == "none" else [*made_from, self.workers.key()])
+        made_from += [] if criterion is None else [criterion.key()]
+        made_from += [] if self.workers.method == "none" else [self.workers.key()]
+        self.key = digest(made_from)
+        self.criterion = criterion or FrameCriterion(options.loss)
+        self.goes_on = criterion is not None
         self.checkpoints = Checkpoints(self.work_dir, self.key, self.workers.comm)
         self.optimiser = self.workers.attach(model, _make_optimiser(model, options))
         self.position, self.sums, self.log = Position(), Sums(), []
@@ -143,6 +155,8 @@ class Trainer:
         torch.set_num_threads(self.options.threads or max(1, threads_before - self.options.workers))
         try:
             with self._board() as board:
+                if self.goes_on and not self.log:
+                    self._judge_start(board)
                 while self.position.phase < len(self.options.phases):
                     self._run_phase(self.options.phases[self.position.phase], board)
         finally:
@@ -156,18 +170,34 @@ class Trainer:
             return contextlib.nullcontext()
         return SummaryWriter(str(self.work_dir / "tensorboard"), purge_step=self.position.step)
 
+    def _judge_start(self, board: SummaryWriter | None) -> None:
+        self.position.sub_epoch = -1
+        self._judge(board)
+        self.position = Position()
+        self._save()
+
+    def _judge(self, board: SummaryWriter | None, phase: PhaseOptions | None = None) -> bool:
+        """Look at dev, keep the model if it is the best, and write the log; whether the phase has ended."""
+        with self.workers.global_model():
+            dev = self._look_at_dev()
+            value, ended = dev[self.criterion.chosen_by], ""
+            self._keep_if_best(value)
+        if phase is None:
+            self.rate.observe(value)
+        else:
+            stopped = self.rate.observe(value) and self.position.sub_epoch + 1 >= phase.min_sub_epochs
+            if stopped or self.position.sub_epoch + 1 >= phase.max_sub_epochs:
+                ended = "dev" if stopped else "max_sub_epochs"
+        self._log(board, dev, ended)
+        self.sums = Sums()
+        return bool(ended)
+
     def _run_phase(self, phase: PhaseOptions, board: SummaryWriter | None) -> None:
         maker = self._maker(phase.chunk_frames)
         while True:
             self._run_sub_epoch(phase, maker)
             self.workers.end_sub_epoch()
-            with self.workers.global_model():
-                dev_loss, dev_accuracy = self.evaluate()
-                self._keep_if_best(dev_loss)
-            stopped = self.rate.observe(dev_loss) and self.position.sub_epoch + 1 >= phase.min_sub_epochs
-            ended = stopped or self.position.sub_epoch + 1 >= phase.max_sub_epochs
-            self._log(board, dev_loss, dev_accuracy, ("dev" if stopped else "max_sub_epochs") if ended else "")
-            self.sums = Sums()
+            ended = self._judge(board, phase)
             if ended:
                 self._take_best()
                 self.position = Position(self.position.phase + 1, step=self.position.step)
@@ -179,7 +209,7 @@ class Trainer:
             if ended:
                 return
 
-    def _run_sub_epoch(self, phase: PhaseOptions, maker: BatchMaker) -> None:
+    def _run_sub_epoch(self, phase: PhaseOptions, maker: torch.utils.data.Dataset) -> None:
         passes = {name: partial(self._pass, name) for name in self.data.sources}
         plans = self._own_plans(sub_epoch(self.position.sub_epoch, phase, passes))
         what = f"{self.what}: sub-epoch {self.position.sub_epoch + 1} of at most {phase.max_sub_epochs}"
@@ -210,12 +240,14 @@ class Trainer:
     def _pass(self, source: str, epoch: int) -> list[BatchPlan]:
         return batches_of_pass(self.data.sources[source].durations_s, self.options.batch_s, self.seed, source, epoch)
 
-    def _maker(self, chunk_frames: int) -> BatchMaker:
+    def _maker(self, chunk_frames: int) -> torch.utils.data.Dataset:
         delay = self.options.network.delay_frames
         data = self.data
-        return BatchMaker(data.sources, data.frontend, self.options.augment, data.noise, self.seed, delay, chunk_frames)
+        options = self.options.augment
+        maker = BatchMaker(data.sources, data.frontend, options, data.noise, self.seed, delay, chunk_frames)
+        return self.criterion.batches(maker)
 
-    def _loader(self, maker: BatchMaker, plans: list[BatchPlan]) -> torch.utils.data.DataLoader:
+    def _loader(self, maker: torch.utils.data.Dataset, plans: list[BatchPlan]) -> torch.utils.data.DataLoader:
         workers = 0 if self.workers.emulated else min(self.options.workers, len(plans))
         return torch.utils.data.DataLoader(maker, batch_size=None, sampler=plans, num_workers=workers)
 
@@ -226,7 +258,7 @@ class Trainer:
         options = self.options
         transcribed = batch.source == "transcribed"
         on_device = batch.to(self.device)
-        loss = self._loss(on_device)
+        loss, counts = self._loss(on_device)
         mean = loss.mean() * (1.0 if transcribed else options.loss.untranscribed_weight)
         self.optimiser.zero_grad(set_to_none=True)
         norm, finite = self.workers.backward(mean, options.optimiser.clip_norm)
@@ -240,16 +272,13 @@ class Trainer:
         self.optimiser.step()
         self.rate.step += 1
         self.sums.clipped += bool(norm > options.optimiser.clip_norm)
-        self.sums.add(batch.source, float(loss.detach().sum()), batch.num_frames)
+        self.sums.add(batch.source, float(loss.detach().sum()), batch.num_frames, counts)
 
-    def _loss(self, batch: Batch) -> torch.Tensor:
-        """Of each frame, float32 (F,)."""
+    def _loss(self, batch: Batch) -> tuple[torch.Tensor, Mapping[str, float]]:
+        """Of each frame, float32 (F,), and the criterion's counts."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.precision == "bf16"):
             logits = batch.rows(self.workers.model(batch.frames, batch.lengths))
-        if batch.senones is not None:
-            return hard_cross_entropy(logits, batch.senones)
-        options = self.options.loss
-        return stored_cross_entropy(logits, batch.ids, batch.logp, options.tail, options.temperature)
+        return self.criterion.loss(self.model, logits, batch)
 
     def _skip(self, batch: Batch, loss: float, norm: float) -> None:
         """Save a batch whose loss or gradient is not finite, and go on without it; it may be another worker's."""
@@ -273,9 +302,7 @@ class Trainer:
     @torch.no_grad()
     def evaluate(self) -> tuple[float, float]:
         """Mean loss and accuracy in per cent of the frames of dev: phase 0, with noise as drawn for pass 0."""
-        chosen = self.options.augment
-        augment = AugmentOptions(noise_p=chosen.noise_p, snr_db=chosen.snr_db, stack_phase=False)
-        data = self.data
+        augment, data = dev_augment(self.options.augment), self.data
         delay = self.options.network.delay_frames
         maker = BatchMaker({DEV: data.dev}, data.frontend, augment, data.noise, self.seed, delay)
         plans = batches_of_pass(data.dev.durations_s, self.options.batch_s, self.seed, DEV, 0)
@@ -290,10 +317,15 @@ class Trainer:
         loss, correct, frames = self.workers.total([loss, correct, frames])
         return loss / frames, 100.0 * correct / frames
 
-    def _keep_if_best(self, dev_loss: float) -> None:
-        if math.isfinite(dev_loss) and (len(self.best) < self.options.average or dev_loss < self.best[-1][0]):
+    def _look_at_dev(self) -> Row:
+        loss, accuracy = self.evaluate()
+        return {"dev_loss": loss, "dev_accuracy": accuracy, **self.criterion.judge(self.model)}
+
+    def _keep_if_best(self, value: float) -> None:
+        """value: of what the criterion chooses by."""
+        if math.isfinite(value) and (len(self.best) < self.options.average or value < self.best[-1][0]):
             weights = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
-            self.best = sorted([*self.best, (dev_loss, weights)], key=lambda row: row[0])[: self.options.average]
+            self.best = sorted([*self.best, (value, weights)], key=lambda row: row[0])[: self.options.average]
 
     def _take_best(self) -> None:
         """Give the model the mean of its best sub-epochs' weights; the best alone if that is better on dev."""
@@ -304,14 +336,14 @@ class Trainer:
         if len(self.best) > 1:
             mean = {name: torch.stack([w[name] for _, w in self.best]).mean(dim=0) for name in best}
             self.model.load_state_dict(mean)
-            loss, _ = self.evaluate()
-            if loss < self.best[0][0]:
-                self.best = [(loss, mean)]
+            value = self._look_at_dev()[self.criterion.chosen_by]
+            if value < self.best[0][0]:
+                self.best = [(value, mean)]
             else:
                 self.model.load_state_dict(best)
 
-    def _log(self, board: SummaryWriter | None, dev_loss: float, dev_accuracy: float, ended: str) -> None:
-        position, sums = self.position, self.sums.over_workers(self.workers, sorted(self.data.sources))
+    def _log(self, board: SummaryWriter | None, dev: Row, ended: str) -> None:
+        position, sums = self.position, self.sums.over_workers(self.workers)
         frames = sum(sums.frames.values())
         row = {
             "phase": position.phase,
@@ -320,9 +352,9 @@ class Trainer:
             "lr": self.rate.lr,
             **{f"loss_{source}": loss / sums.frames[source] for source, loss in sorted(sums.loss.items())},
             **{f"frames_{source}": count for source, count in sorted(sums.frames.items())},
-            "dev_loss": dev_loss,
-            "dev_accuracy": dev_accuracy,
-            "best": self.best[0][0] == dev_loss if self.best else False,
+            **self.criterion.describe(sums.counts),
+            **dev,
+            "best": self.best[0][0] == dev[self.criterion.chosen_by] if self.best else False,
             "clipped": sums.clipped,
             "nonfinite": int(self.workers.total([self.nonfinite])[0]),
             "seconds": sums.seconds,
@@ -381,10 +413,15 @@ class Trainer:
         return {**first, **own, **self.workers.share_out(states)}
 
 
+def dev_augment(augment: AugmentOptions) -> AugmentOptions:
+    """How dev is heard: with the noise of training, but otherwise as it is."""
+    return AugmentOptions(noise_p=augment.noise_p, snr_db=augment.snr_db, stack_phase=False)
+
+
 def _make_optimiser(model: AcousticModel, options: TrainOptions) -> torch.optim.Optimizer:
     chosen = options.optimiser
     if chosen.kind == "sgd":
         return torch.optim.SGD(
             model.parameters(), lr=chosen.lr, momentum=chosen.momentum, weight_decay=chosen.weight_decay
         )
-    return torch.optim.AdamW(model.parameters(), lr=chosen.lr, weight_decay=chosen.weight_decay)
+    return torch.optim.AdamW(model.parameters(), lr=chosen.lr, weight_decay=chosen.weight_decay, fused=True)

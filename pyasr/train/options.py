@@ -1,4 +1,4 @@
-"""Options of network training: sections `train.teacher`, `train.supervised`, `train.student`, `train.topline`."""
+"""Options of network training: sections `train.teacher`, `train.supervised`, `train.student` and `smbr`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pyasr.base.config import Options
 from pyasr.dist.options import DistOptions
 from pyasr.features.augment import AugmentOptions
 from pyasr.nn.options import NetworkOptions, TeacherNetworkOptions
+from pyasr.targets.options import LatticeOptions
 
 
 class OptimiserOptions(Options):
@@ -125,4 +126,41 @@ class TrainSections(Options):
                 "loss": student.loss,
                 "transcribed_lr_factor": student.transcribed_lr_factor,
             }
+        )
+
+
+class SmbrOptimiserOptions(OptimiserOptions):
+    """The rate is an order below that of cross-entropy, and follows the WER on dev."""
+
+    lr: float = pydantic.Field(1e-4, gt=0)
+    warmup_steps: int = pydantic.Field(0, ge=0)
+    patience: int = pydantic.Field(1, ge=1, description="sub-epochs without improvement")
+    min_improvement: float = pydantic.Field(0.0, ge=0, description="of the WER on dev, relative")
+    max_decays: int = pydantic.Field(3, ge=0)
+    clip_norm: float = pydantic.Field(1.0, gt=0, description="largest norm of a gradient; more is scaled down")
+
+
+class SmbrOptions(Options):
+    """Section `smbr`: sequence training of teacher and student on the transcribed part.
+
+    All that is not said here is as in the training before: `train.teacher`, or `train.supervised` for the student.
+    """
+
+    on: bool = pydantic.Field(False, description="false: no systems teacher_smbr and student_smbr")
+    lattices: LatticeOptions = LatticeOptions()
+    draws: int = pydantic.Field(1, ge=1, description="lattices an utterance, augmented each its own way, in turns")
+    optimiser: SmbrOptimiserOptions = SmbrOptimiserOptions()
+    epochs: int = pydantic.Field(6, ge=1, description="passes over the transcribed part, at most")
+    generations: int = pydantic.Field(1, ge=1, description="how often `epochs` are run, each time on new lattices")
+    ce_weight: float = pydantic.Field(0.1, ge=0, description="of cross-entropy in nats, beside the share of errors")
+    silence: Literal["class", "senone", "ignore"] = pydantic.Field(
+        "class", description="class: the senones of silence are one; senone: as others; ignore: never counted as right"
+    )
+    reject_frames: bool = pydantic.Field(True, description="no gradient where the reference has left the lattice")
+
+    def of(self, system: TrainOptions) -> TrainOptions:
+        """Options of the training that follows on a system's."""
+        phase = PhaseOptions(max_sub_epochs=self.epochs)
+        return system.model_copy(
+            update={"optimiser": self.optimiser, "phases": (phase,), "transcribed_lr_factor": 1.0, "average": 1}
         )

@@ -41,7 +41,7 @@ def run(folder, kill="nobody:never:0"):
     return subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
 
 
-TIMED = ("stages/*", ".lock", "results.json", "report.html", "*/tensorboard/*", "*/log.jsonl")
+TIMED = ("stages/*", ".lock", "results.json", "report.html", "*/tensorboard/*", "*/log.jsonl", "align/trained.json")
 
 
 def content(exp):

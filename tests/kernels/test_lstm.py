@@ -236,7 +236,7 @@ def test_operators_are_what_torch_compile_takes_them_for():
     inputs = make_inputs(3, 2, 4, 2)
     leaves = [[x.requires_grad_() for x in xs] for xs in inputs[:2]]
     # Whole lengths: gates and cells that are kept for the backward pass are undefined behind the ends.
-    arguments = (*leaves, *(s.requires_grad_() for s in inputs[2:]), torch.tensor([3, 3]), True)
+    arguments = (*leaves, *(s.requires_grad_() for s in inputs[2:]), torch.tensor([3, 3]), True, False)
     torch.library.opcheck(torch.ops.pyasr.lstm_recurrence, arguments)
 
 

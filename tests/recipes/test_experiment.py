@@ -72,7 +72,8 @@ def test_shared_and_resumed_stages_hold_the_bits_of_a_run_by_itself(pair, demo):
 def test_what_does_not_differ_is_shared_and_nothing_else(pair):
     exp = pair[0] / "exp" / "pair"
     small, plain = exp / "small-seed3", exp / "plain-seed3"
-    names = [path.stem for path in plain.glob("stages/*.json")]
+    # A kill between a stage's sidecar and the removal of what declared it begun leaves the latter, which does no harm.
+    names = [path.stem for path in plain.glob("stages/*.json") if not path.stem.endswith(".started")]
     shared = {name for name in names if read_sidecar(plain, name).shared_from}
     assert {"lang", "features", "mono", "tri", "lda", "conditions", "decode_mono", "decode_tri"} <= shared
     assert not shared & {"corpus", "validate", "sat", "decode_tri_sat", "score"}

@@ -36,6 +36,16 @@ def topline(context: Context) -> Digest:
     return _decode(context, "topline")
 
 
+def teacher_smbr(context: Context) -> Digest:
+    """decode/teacher_smbr/"""
+    return _decode(context, "teacher_smbr")
+
+
+def student_smbr(context: Context) -> Digest:
+    """decode/student_smbr/"""
+    return _decode(context, "student_smbr")
+
+
 def _decode(context: Context, system: str) -> Digest:
     absent = context.exp / "train" / system / ABSENT
     if absent.exists():

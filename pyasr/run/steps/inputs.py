@@ -33,12 +33,17 @@ def noise_folder(context: Context, part: str) -> Path | None:
 
 
 def decoding_graph(
-    context: Context, phones: PhoneTable, contexts: ContextMap, transitions: TransitionModel, transition_scale: float
+    context: Context,
+    phones: PhoneTable,
+    contexts: ContextMap,
+    transitions: TransitionModel,
+    transition_scale: float,
+    grammar: kaldifst.StdVectorFst | None = None,
 ) -> FstArrays:
-    """HCLG of EXP/lang for a model."""
+    """HCLG of EXP/lang for a model. grammar: in the place of EXP/lang/G.fst."""
     lang = context.exp / "lang"
     lexicon, words = Lexicon.read(lang / "lexicon.txt"), WordTable.load(lang / "words.txt")
     ties = tie_costs(lexicon, read_json(lang / "word_counts.json"))
     l_fst, disambiguation_ids = make_l_fst(lexicon, phones, words, context.recipe.gmm.align.silence_p, ties)
-    g_fst = kaldifst.StdVectorFst.read(str(lang / "G.fst"))
+    g_fst = grammar or kaldifst.StdVectorFst.read(str(lang / "G.fst"))
     return build_hclg(l_fst, g_fst, disambiguation_ids, contexts, transitions, transition_scale)

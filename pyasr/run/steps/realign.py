@@ -8,7 +8,7 @@ import numpy as np
 
 from pyasr.align.alignments import load_alignments, save_alignments
 from pyasr.align.realign import SkipRows
-from pyasr.base.artifact import copy_whole, write_jsonl
+from pyasr.base.artifact import copy_whole, read_json, write_json, write_jsonl
 from pyasr.corpora import read_cuts
 from pyasr.lang.lexicon import Lexicon
 from pyasr.nn.alignment import align_cuts
@@ -26,10 +26,10 @@ def realign(context: Context) -> Digest:
         for part in _PARTS:
             copy_whole(old / f"targets_{part}.npz", folder / f"targets_{part}.npz")
         return {"notes": ["the alignments of the GMM, as they are (train.aligner.on)"]}
-    trained: Digest = {}
-    if not (folder / "network").exists():  # a run that was interrupted while aligning has it already
+    trained = folder / "trained.json"
+    if not trained.exists():  # a run that was interrupted while aligning has it already
         source = transcribed_source(context, old)
-        trained = train(context, "aligner", options, {"transcribed": source}, folder, old)
+        write_json(trained, train(context, "aligner", options, {"transcribed": source}, folder, old))
     lexicon = Lexicon.read(context.exp / "lang" / "lexicon.txt")
     rows, changed = [], {}
     for part in _PARTS:
@@ -40,7 +40,7 @@ def realign(context: Context) -> Digest:
         rows += [{**row, "part": part} for row in skipped]
         changed[part] = _percent_changed(before, aligned)
     write_jsonl(folder / "skipped.jsonl", rows)
-    return {**trained, "frames_changed_percent": changed, "skipped": len(rows)}
+    return {**read_json(trained), "frames_changed_percent": changed, "skipped": len(rows)}
 
 
 def align_with_network(

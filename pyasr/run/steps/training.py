@@ -28,12 +28,12 @@ def train(
     """Train a network to folder/network. targets: the folder of the hard targets of the transcribed and dev parts."""
     senones = Senones.load(context.exp / "senones" / "set")
     dev = Source.of(list(read_cuts(context.exp / "data" / "dev.jsonl.gz")), hard_targets(targets, "dev"))
-    noise = _train_noise(context) if options.augment.noise_p > 0 else None
+    noise = train_noise(context) if options.augment.noise_p > 0 else None
     frontend = NetworkFrontend.from_dict(read_json(context.exp / "senones" / "frontend.json"))
     data = TrainingData(sources, dev, frontend, noise)
     log_priors = log_priors_of(hard_targets(targets, "transcribed").senones, senones.num_senones)
     seed = context.recipe.seed
-    training = partial(train_network, data, options, log_priors, senones.fingerprint, seed, folder, system, _say_row)
+    training = partial(train_network, data, options, log_priors, senones.fingerprint, seed, folder, system, say_row)
     network, log = context.crew.train(training)
     best = min(log, key=lambda row: row["dev_loss"])
     frames = sum(row.get(f"frames_{source}", 0) for row in log for source in sources)
@@ -50,11 +50,15 @@ def train(
     }
 
 
-def _say_row(row: Row) -> None:
-    losses = ", ".join(f"{name[5:]} {value:.4f}" for name, value in row.items() if name.startswith("loss_"))
+_SMBR = {"expected_accuracy": "expected", "dev_expected_accuracy": "expected on dev", "dev_wer": "dev WER"}
+
+
+def say_row(row: Row) -> None:
+    losses = ", ".join(f"{name[5:]} {value:.4f}" for name, value in row.items() if name.startswith("loss_")) or "none"
+    judged = "".join(f"  {label} {row[name]:.2f} %" for name, label in _SMBR.items() if name in row)
     say(
         f"  sub-epoch {row['sub_epoch'] + 1:>3}  lr {row['lr']:.2g}  loss {losses}  dev {row['dev_loss']:.4f}"
-        f"  accuracy {row['dev_accuracy']:.2f} %{'  best' if row['best'] else ''}"
+        f"  accuracy {row['dev_accuracy']:.2f} %{judged}{'  best' if row['best'] else ''}"
         f"  {row['seconds']:.1f} s, {row['frames_per_s']:.0f} frames/s"
     )
 
@@ -70,7 +74,7 @@ def hard_targets(folder: Path, part: str) -> HardTargets:
     return HardTargets(load_alignments(folder / f"targets_{part}.npz"))
 
 
-def _train_noise(context: Context) -> NoisePool | None:
+def train_noise(context: Context) -> NoisePool | None:
     """Noise for training: the user's, or what the corpus brought along."""
     folder = noise_folder(context, "train")
     if folder is not None:

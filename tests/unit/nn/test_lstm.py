@@ -151,18 +151,39 @@ def test_which_backend():
         LSTM(5, 12, 1, backend="cudnn")
 
 
-def test_autocast_is_left_to_torch():
+@pytest.mark.skipif(not CPU_HAS_BF16, reason="this processor has no bf16 instructions")
+@pytest.mark.parametrize("layers, bidirectional", KINDS)
+def test_under_autocast_errors_are_at_most_twice_torchs(layers, bidirectional):
+    torch.manual_seed(3)
+    ours = LSTM(24, 33, layers, bidirectional, backend="native")
+    theirs, exact = (torch.nn.LSTM(24, 33, layers, batch_first=True, bidirectional=bidirectional) for _ in range(2))
+    frames = torch.randn(4, 40, 24)
+    weight = torch.randn(4, 40, 33 * (1 + bidirectional))
+    values = []
+    for lstm, bf16 in ((ours, True), (theirs, True), (exact.double(), False)):
+        lstm.load_state_dict(ours.state_dict())
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            output = lstm(frames.to(next(lstm.parameters()).dtype))[0]
+        (output.double() * weight).sum().backward()
+        values.append([output.detach().double(), *(parameter.grad.double() for parameter in lstm.parameters())])
+    for our, their, truth in zip(*values):
+        assert (our - truth).norm() <= 2 * (their - truth).norm()
+    assert (values[0][0] - values[2][0]).abs().max() > 1e-5  # bf16 was at work
+
+
+def test_without_bf16_instructions_autocast_changes_nothing(monkeypatch):
+    monkeypatch.setattr("pyasr.nn.lstm.CPU_HAS_BF16", False)
     ours, _ = both()
-    auto = LSTM(5, 12, 2, True)
-    auto.load_state_dict(ours.state_dict())
     frames = torch.randn(2, 4, 5)
     with torch.autocast("cpu", torch.bfloat16):
-        if CPU_HAS_BF16:
-            assert auto(frames)[0].dtype == torch.bfloat16
-            with pytest.raises(TypeError, match="under autocast"):
-                ours(frames)
-        else:
-            assert torch.equal(auto(frames)[0], ours(frames)[0])
+        inside = ours(frames)[0]
+    assert torch.equal(inside, ours(frames)[0])
+
+
+def test_autocast_to_float16_is_left_to_torch():
+    ours, _ = both()
+    with torch.autocast("cpu", torch.float16), pytest.raises(TypeError, match=r"under autocast to torch\.float16"):
+        ours(torch.randn(2, 4, 5))
 
 
 def test_bad_calls_fail_as_torchs_do():

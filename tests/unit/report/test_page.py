@@ -210,6 +210,21 @@ def _network_log(exp: Path, **last: object) -> None:
     write_jsonl(exp / "train" / "student" / "log.jsonl", rows)
 
 
+def test_sequence_training_has_its_criterion_and_wer(exp: Path) -> None:
+    assert "Sequence training" not in parse(render(collect(exp), [])).text
+    _network_log(exp)
+    rates = (12.0, 10.5, 11.0)
+    rows = [{"sub_epoch": n - 1, "lr": 1e-4, "dev_wer": wer, "density": 7.25} for n, wer in enumerate(rates)]
+    rows[1]["dev_expected_accuracy"] = 81.5
+    write_jsonl(exp / "train" / "student_smbr" / "log.jsonl", rows)
+    text = parse(render(collect(exp), [])).text
+    assert "Sequence training" in text and "10.50 % (kept)" in text and "81.50 %" in text and "7.2" in text
+    assert "12.00 % (kept)" not in text
+    write_jsonl(exp / "train" / "student_smbr" / "log.jsonl", [{"lr": 1.0}])
+    with pytest.raises(DataError, match="the training log of student_smbr has no WER on dev"):
+        render(collect(exp), [])
+
+
 def test_networks_are_drawn_with_why_they_ended(exp: Path) -> None:
     before = parse(render(collect(exp), []))
     _network_log(exp, dev_loss=9.0)

@@ -3,7 +3,8 @@ import pytest
 from pyasr.base.errors import ConfigError
 from pyasr.run.identity import flat_options
 from pyasr.run.recipe import Recipe
-from pyasr.run.stages import STAGES, stage_number
+from pyasr.run.stages import SMBR, STAGES, SYSTEMS, stage_number, systems_of
+from pyasr.train.options import SmbrOptions
 
 
 def test_the_table_is_in_order_and_every_entry_exists():
@@ -31,3 +32,8 @@ def test_stages_are_named_by_number_or_name():
     assert STAGES[stage_number("tri", "--only")].name == "tri"
     with pytest.raises(ConfigError, match="--stage 99: no such stage; there are 0 corpus"):
         stage_number("99", "--stage")
+
+
+def test_systems_of_sequence_training_are_expected_where_it_is_on():
+    assert systems_of(Recipe()) == tuple(system for system in SYSTEMS if system not in SMBR)
+    assert systems_of(Recipe(smbr=SmbrOptions(on=True))) == SYSTEMS

@@ -11,7 +11,7 @@ from pyasr.nn.network import Network
 from pyasr.nn.options import NetworkOptions
 from pyasr.ops import pack_topk
 from pyasr.targets import PosteriorStore
-from pyasr.train import loop
+from pyasr.train import criterion
 from pyasr.train.data import Source
 from pyasr.train.loop import Trainer, TrainingData
 from pyasr.train.options import OptimiserOptions, PhaseOptions, TrainOptions
@@ -188,14 +188,14 @@ def test_a_damaged_checkpoint(data, tmp_path):
 
 
 def test_a_batch_that_is_not_finite_is_saved_skipped_and_counted(data, tmp_path, monkeypatch):
-    real, seen = loop.hard_cross_entropy, []
+    real, seen = criterion.hard_cross_entropy, []
 
     def sometimes(logits, senones):
         seen.append(len(senones))
         loss = real(logits, senones)
         return loss * math.nan if len(seen) == 2 and torch.is_grad_enabled() else loss
 
-    monkeypatch.setattr(loop, "hard_cross_entropy", sometimes)
+    monkeypatch.setattr(criterion, "hard_cross_entropy", sometimes)
     trained = trainer(data, tmp_path, options(phases=(PhaseOptions(max_sub_epochs=1),)))
     log = trained.run()
     assert log[-1]["nonfinite"] == 1 and all(torch.isfinite(value).all() for value in weights(trained).values())
@@ -206,7 +206,7 @@ def test_a_batch_that_is_not_finite_is_saved_skipped_and_counted(data, tmp_path,
 
 
 def test_too_many_of_them_are_an_error(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "hard_cross_entropy", lambda logits, _: logits.sum(dim=1) * math.nan)
+    monkeypatch.setattr(criterion, "hard_cross_entropy", lambda logits, _: logits.sum(dim=1) * math.nan)
     with pytest.raises(DataError, match=r"test: 3 batches with a loss .* the limit is 2; the last is in .*tone-"):
         trainer(data, tmp_path, options(nonfinite_limit=2)).run()
 

@@ -1,4 +1,4 @@
-#include "base/thread_pool.h"
+#include "base/parallel_for.h"
 
 #include <string>
 #include <vector>
