@@ -220,7 +220,7 @@ class GTCState:
                     words.append(self._encode(name, grad))
             except NonFiniteError:  # of a residual that has grown beyond float32
                 self._take_back(names, words)
-                finite = False
+                words, finite = [], False
         return Message(finite, words, wanted)
 
     def _accumulated(self, name: str, grad: torch.Tensor) -> torch.Tensor:

@@ -85,7 +85,8 @@ class Workers:
         norm = torch.nn.utils.clip_grad_norm_(self._raw.parameters(), clip_norm)
         finite = bool(torch.isfinite(norm)) and (self.method == "ddp" or bool(torch.isfinite(loss)))
         if self._gtc is not None:
-            finite = self._gtc.exchange({name: p.grad for name, p in self._raw.named_parameters()}, finite)
+            grads = {name: p.grad for name, p in self._raw.named_parameters() if p.requires_grad}
+            finite = self._gtc.exchange(grads, finite)
         return norm, finite
 
     def skip(self) -> None:
@@ -158,7 +159,7 @@ class Workers:
             raise
 
     def _average_gradients(self) -> None:
-        grads = [parameter.grad for parameter in self._raw.parameters()]
+        grads = [parameter.grad for parameter in self._raw.parameters() if parameter.requires_grad]
         flat = torch.cat([grad.view(-1) for grad in grads])
         self.comm.mean(flat).wait()
         for grad, part in zip(grads, flat.split([grad.numel() for grad in grads])):

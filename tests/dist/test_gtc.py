@@ -178,6 +178,14 @@ def test_one_worker_with_nan_and_all_skip():
         assert kept == ([2.5, 0.5] if rank == 0 else [0.5, 0.5]), "worker 1 kept nothing of its bad gradient"
 
 
+def test_a_residual_beyond_float32_is_skipped_and_nothing_is_sent_twice():
+    model = torch.nn.ParameterDict({"a": torch.zeros(1), "b": torch.zeros(1)})
+    state = GTCState(model, 1.0, Alone())
+    state.residual["b"].fill_(3e38)
+    assert not state.exchange({"a": torch.tensor([1.5]), "b": torch.tensor([3e38])}, True)
+    assert float(state.residual["a"]) == 1.5 and state.skipped == 1
+
+
 def nan_by_hook(rank):
     model = net()
     ddp = DistributedDataParallel(model, bucket_cap_mb=0.002)
