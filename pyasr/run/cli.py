@@ -17,6 +17,7 @@ from pyasr.run import results, runner
 from pyasr.run.console import say, show_table
 from pyasr.run.doctor import check
 from pyasr.run.experiment_cli import compare, experiment
+from pyasr.run.plan_cli import plan
 from pyasr.run.recipe import Recipe, find_recipe, load_recipe, recipe_name
 from pyasr.run.stage import Context
 from pyasr.run.stages import STAGES, stage_number
@@ -66,10 +67,14 @@ def recipe(
         rows = [[str(row.number), row.stage.name, row.verdict, row.why] for row in decisions]
         show_table(["", "stage", "", "why"], rows)
         return
+    if run_context.crew.rank:
+        run_context.crew.follow()
+        return
     say(f"recipe {name} ({path}), experiment folder {run_context.exp}")
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         runner.run(STAGES, selected, run_context, name, fresh)
+        run_context.crew.dismiss()
     except KeyboardInterrupt:
         print("interrupted: the same command, without --fresh, goes on from here", file=sys.stderr, flush=True)
         os._exit(130)  # workers die with this process; a regular exit would wait for their jobs
@@ -110,6 +115,7 @@ def doctor() -> None:
 
 app.command()(experiment)
 app.command()(compare)
+app.command()(plan)
 
 
 def _make_context(

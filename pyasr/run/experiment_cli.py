@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from pyasr.base.errors import ConfigError
+from pyasr.dist.launch import started_workers
 from pyasr.report.comparison import ALL, NOISY, Results
 from pyasr.report.comparison_text import Table, caption, default_conditions, difference_table, markdown, wer_table
 from pyasr.report.results_table import read_table
@@ -52,6 +53,8 @@ def experiment(
     command goes on from there: what is in the table, made with the same options by the same code, is not repeated.
     A stage that another run has finished in the same way is taken over from it ("shared from").
     """
+    if started_workers() > 1:
+        raise ConfigError("an experiment is run by one process: leave out torchrun, use train.dist.emulated_workers")
     loaded = load_experiment(file, exp, table, corpus_dir, noise_dir, executor)
     if dry_run:
         show_plan(loaded, STAGES)

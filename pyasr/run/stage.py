@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pyasr.base.executor import make_executor
+from pyasr.run.crew import Crew
 from pyasr.run.recipe import Recipe
 
 Digest = dict[str, Any]
@@ -26,6 +27,11 @@ class Context:
     corpus_dir: Path | None = None
     noise_dir: Path | None = None
     executor_spec: str = "processes"
+
+    @cached_property
+    def crew(self) -> Crew:
+        """The workers that train networks. Under torchrun, making it joins them."""
+        return Crew(self.recipe.train.dist)
 
     @cached_property
     def executor(self) -> Executor:

@@ -50,7 +50,7 @@ def _train_stage(
         entry=f"{module}.{system}",
         reads=("corpus", "validate", "senones", "realign", *reads),
         writes=(f"train/{system}/",),
-        options=("seed", *options),
+        options=("seed", "train.dist", *options),
         external=("noise_dir",),
     )
 
@@ -158,7 +158,7 @@ STAGES: tuple[Stage, ...] = (
         entry="realign.realign",
         reads=("corpus", "lang", "validate", "senones"),
         writes=("align/",),
-        options=("seed", "train.aligner"),
+        options=("seed", "train.aligner", "train.dist"),
         external=("noise_dir",),
     ),
     _train_stage("teacher", "a bidirectional LSTM on the transcribed part", options=("train.teacher",)),

@@ -8,6 +8,7 @@ import pydantic
 
 from pyasr.align.options import NetworkAlignOptions
 from pyasr.base.config import Options
+from pyasr.dist.options import DistOptions
 from pyasr.features.augment import AugmentOptions
 from pyasr.nn.options import NetworkOptions, TeacherNetworkOptions
 from pyasr.targets.options import LatticeOptions
@@ -105,12 +106,16 @@ class StudentOptions(Options):
 
 
 class TrainSections(Options):
-    """Section `train` of a recipe. The topline is trained as `supervised` says."""
+    """Section `train` of a recipe. The topline is trained as `supervised` says.
+
+    dist: how several workers train together, for all systems; absent: there is one.
+    """
 
     aligner: AlignerOptions = AlignerOptions()
     teacher: TeacherOptions = TeacherOptions()
     supervised: TrainOptions = TrainOptions()
     student: StudentOptions = StudentOptions()
+    dist: DistOptions | None = None
 
     def of_student(self) -> TrainOptions:
         """All options of the student."""

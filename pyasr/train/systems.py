@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from pyasr.base.seeds import rng
+from pyasr.dist.workers import Workers
 from pyasr.nn.model import AcousticModel
 from pyasr.nn.network import Network
 from pyasr.train.loop import Row, Trainer, TrainingData
@@ -24,21 +25,24 @@ def train_network(
     folder: str | Path,
     what: str,
     say: Callable[[Row], None] = lambda row: None,
+    workers: Workers | None = None,
 ) -> tuple[Network, list[Row]]:
     """Train a network and save it to folder/network; go on where an interrupted call of the same stopped.
 
     log_priors: float32 (S,). senones: their fingerprint. what: the system's name; seeds are drawn with it.
+    workers: each of several makes the same call; the first saves the network.
     Returns the network, on the CPU in eval mode, and the log.
     """
     folder = Path(folder)
     torch.manual_seed(int(rng(seed, what, "weights").integers(2**62)))
     model = AcousticModel(data.frontend.dim, len(log_priors), options.network)
     model.log_priors.copy_(torch.from_numpy(log_priors))
-    trainer = Trainer(model, data, options, seed, folder, what, say)
+    trainer = Trainer(model, data, options, seed, folder, what, say, workers=workers)
     log = trainer.run()
     network = Network(model.cpu().eval(), data.frontend, senones)
-    network.save(folder / "network")
-    trainer.path.unlink()
+    if trainer.workers.rank == 0:
+        network.save(folder / "network")
+    trainer.checkpoints.remove()
     return network, log
 
 

@@ -85,7 +85,7 @@ def _run_generation(setup: Setup, start: Path, lattices: Path, work: Path) -> No
     shutil.rmtree(work / "candidate", ignore_errors=True)
     write_jsonl(work / "skipped.jsonl", criterion.skips.rows)
     Network(network.model.cpu().eval(), network.frontend, network.senones).save(work / "network")
-    trainer.path.unlink()
+    trainer.checkpoints.remove()
 
 
 def _criterion(

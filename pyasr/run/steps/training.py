@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from pyasr.align.alignments import load_alignments
@@ -31,9 +32,9 @@ def train(
     frontend = NetworkFrontend.from_dict(read_json(context.exp / "senones" / "frontend.json"))
     data = TrainingData(sources, dev, frontend, noise)
     log_priors = log_priors_of(hard_targets(targets, "transcribed").senones, senones.num_senones)
-    network, log = train_network(
-        data, options, log_priors, senones.fingerprint, context.recipe.seed, folder, system, say_row
-    )
+    seed = context.recipe.seed
+    training = partial(train_network, data, options, log_priors, senones.fingerprint, seed, folder, system, say_row)
+    network, log = context.crew.train(training)
     best = min(log, key=lambda row: row["dev_loss"])
     frames = sum(row.get(f"frames_{source}", 0) for row in log for source in sources)
     return {
