@@ -7,6 +7,7 @@
 #include "bind/arrays.h"
 #include "posterior/pack_topk.h"
 #include "posterior/row_block.h"
+#include "posterior/summarise_topk.h"
 #include "posterior/unpack_topk.h"
 
 namespace py = pybind11;
@@ -64,6 +65,17 @@ py::tuple Unpack(const py::array_t<uint8_t>& packed, int64_t k, int64_t num_seno
   return py::make_tuple(ids, logp);
 }
 
+py::tuple Summarise(const py::array_t<uint8_t>& packed, int64_t k, int64_t num_senones) {
+  const auto in = RowsOf(packed, "packed");
+  const TopkFormat format(k, num_senones);
+  TopkSummary summary;
+  {
+    py::gil_scoped_release release;
+    summary = SummariseTopk(in, format);
+  }
+  return py::make_tuple(summary.max_posterior, summary.entropy, summary.kept);
+}
+
 py::bytes Encode(const py::array_t<uint8_t>& packed, int64_t k, int64_t num_senones) {
   const auto in = RowsOf(packed, "packed");
   const TopkFormat format(k, num_senones);
@@ -95,6 +107,7 @@ void BindPosterior(py::module_& m) {
   m.def("pack_topk_bfloat16", &PackBf16, py::arg("logits").noconvert(), py::arg("k"), py::arg("num_threads"));
   m.def("unpack_topk", &Unpack, py::arg("packed").noconvert(), py::arg("k"), py::arg("num_senones"),
         py::arg("num_threads"));
+  m.def("summarise_topk", &Summarise, py::arg("packed").noconvert(), py::arg("k"), py::arg("num_senones"));
   m.def("encode_rows", &Encode, py::arg("packed").noconvert(), py::arg("k"), py::arg("num_senones"));
   m.def("decode_rows", &Decode, py::arg("coded"), py::arg("num_rows"), py::arg("k"), py::arg("num_senones"),
         py::arg("packed").noconvert());

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "base/check.h"
 #include "posterior/format.h"
 
 namespace pyasr {
@@ -34,6 +35,20 @@ inline uint32_t ReadIds(const uint8_t* in, const TopkFormat& format, Id* ids) {
     bits -= format.id_bits;
   }
   return pending;
+}
+
+// Throws std::invalid_argument naming the row for an id >= S, one that comes twice, or a bit set behind the last.
+inline void ReadCheckedIds(const uint8_t* in, const TopkFormat& format, int64_t row, int32_t* ids) {
+  const uint32_t behind = ReadIds(in, format, ids);
+  for (int64_t i = 0; i < format.k; ++i) {
+    PYASR_CHECK(ids[i] < format.num_senones, "row ", row, ": senone id ", ids[i], " of ", format.num_senones);
+  }
+  PYASR_CHECK(behind == 0, "row ", row, ": bits set behind the last id");
+  for (int64_t i = 1; i < format.k; ++i) {
+    bool twice = false;
+    for (int64_t j = 0; j < i; ++j) twice |= ids[j] == ids[i];
+    PYASR_CHECK(!twice, "row ", row, ": senone id ", ids[i], " comes twice");
+  }
 }
 
 }  // namespace pyasr

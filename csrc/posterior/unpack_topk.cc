@@ -12,19 +12,6 @@ namespace {
 
 constexpr int64_t kRowsPerItem = 256;
 
-void ReadCheckedIds(const uint8_t* in, const TopkFormat& format, int64_t row, int32_t* ids) {
-  const uint32_t behind = ReadIds(in, format, ids);
-  for (int64_t i = 0; i < format.k; ++i) {
-    PYASR_CHECK(ids[i] < format.num_senones, "row ", row, ": senone id ", ids[i], " of ", format.num_senones);
-  }
-  PYASR_CHECK(behind == 0, "row ", row, ": bits set behind the last id");
-  for (int64_t i = 1; i < format.k; ++i) {
-    bool twice = false;
-    for (int64_t j = 0; j < i; ++j) twice |= ids[j] == ids[i];
-    PYASR_CHECK(!twice, "row ", row, ": senone id ", ids[i], " comes twice");
-  }
-}
-
 void ReadLogp(const uint8_t* in, int64_t k, float* logp) {
   const TopkLevels& levels = Levels();
   double below[kMaxTopk];  // log p_1 - log p_i

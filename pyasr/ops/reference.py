@@ -142,6 +142,15 @@ def unpack_topk(
     return torch.from_numpy(ids), torch.from_numpy(logp)
 
 
+def summarise_topk(packed: torch.Tensor, k: int, num_senones: int) -> tuple[float, float, float]:
+    """Twin of `pyasr.ops.topk.summarise_topk`."""
+    p = unpack_topk(packed, k, num_senones)[1].double().exp()
+    tail = 1 - p.sum(1, keepdim=True)
+    classes = torch.cat([p, tail], dim=1)
+    rows = torch.stack([p[:, 0], -(classes * classes.log()).sum(1), 1 - tail[:, 0]])
+    return tuple((rows.sum(1) / max(1, len(packed))).tolist())
+
+
 def encode_rows(packed: np.ndarray, k: int, num_senones: int) -> bytes:
     """Twin of `pyasr.ops.row_block.encode_rows`."""
     places, values, new_ids = bytearray(), bytearray(), []
