@@ -1,4 +1,4 @@
-"""The command line: `python -m pyasr.targets stat|list|verify|repair|merge`."""
+"""The command line: `python -m pyasr.targets label|stat|list|verify|repair|merge`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from pyasr.base.errors import DataError, PyasrError
 from pyasr.base.progress import track
 from pyasr.corpora.manifest import iterate_cuts
 from pyasr.targets.coverage import coverage
+from pyasr.targets.label_cli import label
 from pyasr.targets.merge import merge_stores
 from pyasr.targets.repair import repair_shard
 from pyasr.targets.statistics import ENTROPY_BIN, statistics
@@ -31,6 +32,7 @@ app = typer.Typer(
     help="Look after a posterior store, the folder in which a teacher's outputs lie (EXP/targets/store of a recipe)."
     " DIR may be a path or an fsspec URL such as s3://bucket/store (pip install s3fs).",
 )
+app.command()(label)
 Store = Annotated[str, typer.Argument(metavar="DIR", help="Folder of the store.", show_default=False)]
 Manifest = Annotated[
     list[Path] | None,

@@ -51,6 +51,7 @@ class PosteriorStore:
     """
 
     def __init__(self, root: LocalFolder | RemoteFolder, content: dict[str, Any], part: str | None) -> None:
+        self._root, self._content = root, content
         self.folder, self.part = root.location, part
         self.num_senones, self.k, self.metadata = content["num_senones"], content["k"], content["metadata"]
         self.row_bytes = packed_row_bytes(self.k, self.num_senones)
@@ -113,7 +114,16 @@ class PosteriorStore:
 
     def refresh(self) -> None:
         """See what others have sealed, or deleted, since. DataError names a shard with a damaged index."""
-        names, known = shard_names(self.shard_folder, self.part), self._shards or {}
+        self._look_at(self.shard_names())
+
+    def of_shards(self, part: str, names: Iterable[str]) -> PosteriorStore:
+        """The same store, as if it had these shards alone: for who keeps a list of many thousands of names himself."""
+        store = PosteriorStore(self._root, self._content, check_part(part))
+        store._look_at(names)
+        return store
+
+    def _look_at(self, names: Iterable[str]) -> None:
+        names, known = list(names), self._shards or {}
         if any(name not in set(names) for name in known):
             self.shard_folder.forget()
         self._shards = {name: known[name] if name in known else self.shard(name) for name in names}
@@ -297,5 +307,7 @@ def _read_manifest(root: LocalFolder | RemoteFolder) -> dict[str, Any]:
         packed_row_bytes(content["k"], content["num_senones"])
         return content
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: not a posterior store, or damaged ({error!r}); label again") from error
+        raise DataError(
+            f"{path}: not a posterior store, or damaged ({error!r}); delete the store and label again"
+        ) from error
 
