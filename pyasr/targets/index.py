@@ -130,6 +130,11 @@ class ShardIndex:
     def __len__(self) -> int:
         return len(self.cut_ids)
 
+    @property
+    def block_bytes(self) -> int:
+        """Of all blocks, without headers and the index."""
+        return int(self._sizes.sum(dtype=np.int64))
+
     def entry(self, number: int) -> CutEntry:
         blocks = slice(*self._first_block[number : number + 2].tolist())
         return CutEntry(

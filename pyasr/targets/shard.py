@@ -36,7 +36,11 @@ class ShardWriter:
         self._entries: list[CutEntry] = []
         self._file = folder.create()
         self.num_bytes = 0
-        self._write(MAGIC + self._fingerprint)
+        try:
+            self._write(MAGIC + self._fingerprint)
+        except BaseException:
+            self.discard()
+            raise
 
     def put(self, cut_id: str, rows: np.ndarray, summary: Summary) -> None:
         """rows: uint8 (T, row_bytes). DataError when they cannot be written; discard the shard then."""

@@ -13,7 +13,10 @@ ENTROPY_BIN = 0.25
 
 @dataclass
 class Statistics:
-    """frames_of_entropy: frames by the mean entropy of their cut, in bins of 0.25 nats."""
+    """num_bytes: of all shards. block_bytes: without headers and indices: does not depend on who wrote which shard.
+    doubled: cuts that several shards hold. max_posterior, entropy, kept: means over the frames, see `Summary`.
+    frames_of_entropy: frames by the mean entropy of their cut, in bins of 0.25 nats.
+    """
 
     shards: int = 0
     cuts: int = 0
@@ -21,6 +24,7 @@ class Statistics:
     doubled: int = 0
     frames: int = 0
     num_bytes: int = 0
+    block_bytes: int = 0
     max_posterior: float = 0.0
     entropy: float = 0.0
     kept: float = 0.0
@@ -41,6 +45,7 @@ def statistics(store: PosteriorStore) -> Statistics:
         found.shards += 1
         found.frames += int(rows.sum())
         found.num_bytes += shard.num_bytes
+        found.block_bytes += shard.index.block_bytes
         found.incomplete += len(shard.index.incomplete)
         ids += len(shard.index)
     found.cuts = len(store)

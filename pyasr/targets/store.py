@@ -124,7 +124,7 @@ class PosteriorStore:
 
     def _look_at(self, names: Iterable[str]) -> None:
         names, known = list(names), self._shards or {}
-        if any(name not in set(names) for name in known):
+        if not known.keys() <= set(names):
             self.shard_folder.forget()
         self._shards = {name: known[name] if name in known else self.shard(name) for name in names}
         # The first to be sealed counts, but for those that have lost blocks, which count when there is no other.

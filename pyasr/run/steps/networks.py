@@ -56,7 +56,7 @@ def label(context: Context) -> Digest:
     return {
         "utterances": found.cuts,
         "rows": found.frames,
-        "bytes_per_row": round(found.num_bytes / max(1, found.frames), 2),
+        "bytes_per_row": round(found.block_bytes / max(1, found.frames), 2),
         "max_posterior": round(found.max_posterior, 4),
         "entropy": round(found.entropy, 4),
         "kept": round(found.kept, 5),
