@@ -18,6 +18,7 @@ from pyasr.corpora.manifest import iterate_cuts
 from pyasr.nn.network import Network
 from pyasr.targets.label import label_part
 from pyasr.targets.labeller import Labeller
+from pyasr.targets.shard import part_of
 from pyasr.targets.store import PosteriorStore
 
 
@@ -36,17 +37,17 @@ def label(
 ) -> None:
     """Store a teacher's best posteriors of all cuts of some manifests that the store lacks.
 
-    Under torchrun each process takes every so-manieth manifest, so give at least as many as processes, of 10 to 100
-    hours each; run again after a crash, with any number of processes:
+    Under torchrun each process takes every so-manieth manifest, so give more than processes, of 10 to 100 hours each
+    (lhotse split-lazy makes them of a large one); run again after a crash, with any number of processes:
 
-        torchrun --nproc-per-node 8 -m pyasr.targets label STORE manifests/cuts-*.jsonl.gz --network NETWORK
+        torchrun --nproc-per-node 8 -m pyasr.targets label STORE manifests/*.jsonl.gz --network NETWORK
 
     A process that dies costs the shard that it had not sealed. Uses the GPU of its rank where there is one.
     """
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     if temperature <= 0:
         raise ConfigError(f"--temperature {temperature}: must be above 0")
-    parts = {path.name.split(".")[0]: path for path in manifests}
+    parts = {part_of(path.name): path for path in manifests}
     if len(parts) < len(manifests):
         raise ConfigError("two manifests have the same name; a part of the store is named after its manifest")
     teacher = Network.load(network)

@@ -90,6 +90,11 @@ def check_part(part: str) -> str:
     return part
 
 
+def part_of(manifest: str) -> str:
+    """The part that holds the cuts of a manifest, by its file name: split.0001.jsonl.gz has split_0001."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", re.sub(r"\.jsonl(\.gz)?$", "", manifest))
+
+
 def shard_names(folder: LocalFolder | RemoteFolder, part: str | None = None) -> list[str]:
     """Names of the sealed shards, of one part if given, in the order of sealing. DataError when there is no folder."""
     names = [name for name in folder.names() if name.endswith(_SUFFIX) and name.count(".") == 2]

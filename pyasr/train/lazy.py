@@ -18,6 +18,7 @@ from pyasr.base.errors import DataError
 from pyasr.base.seeds import rng
 from pyasr.corpora.manifest import iterate_lines, parse_cut
 from pyasr.targets.parted import PartedStore
+from pyasr.targets.shard import part_of
 from pyasr.train.plan import BatchPlan, batches_of_pass
 from pyasr.train.targets import StoredTargets
 
@@ -53,7 +54,7 @@ class Manifests:
             raise DataError(f"{folder}: holds no manifests (.jsonl or .jsonl.gz)")
 
     def lines(self, name: str) -> Iterator[CutLine]:
-        part = name.split(".")[0]
+        part = part_of(name)
         for number, text in enumerate(iterate_lines(self.folder / name), 1):
             yield CutLine(part, number, text)
 

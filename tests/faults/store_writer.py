@@ -24,7 +24,7 @@ import torch
 from pyasr.ops import pack_topk
 from pyasr.targets import PosteriorStore, files
 
-NUM_SENONES, K, NUM_CUTS, MAX_BYTES = 300, 20, 120, 40_000
+NUM_SENONES, K, NUM_CUTS, MAX_BYTES = 300, 20, 120, 30_000
 CUT_IDS = [f"cut-{i:03d}" for i in range(NUM_CUTS)]
 COUNTS = collections.Counter()
 

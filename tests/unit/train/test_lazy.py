@@ -27,8 +27,8 @@ def corpus(tones, tmp_path):
     store = PosteriorStore.create(tmp_path / "store", NUM_SENONES, K, phases=1)
     for number in range(7):
         cuts = [cut.with_id(f"{number}-{cut.id}") for cut in tones.cuts[: 2 + number % 2]]
-        write_cuts(tmp_path / "cuts" / f"part-{number}.jsonl.gz", cuts)
-        with store.writer(part=f"part-{number}") as writer:
+        write_cuts(tmp_path / "cuts" / f"part.{number}.jsonl.gz", cuts)
+        with store.writer(part=f"part_{number}") as writer:
             for cut in cuts:
                 rows = num_stacks(len(tones.senones[cut.id[2:]]), 3, 1)
                 logits = torch.randn(rows, NUM_SENONES, generator=torch.Generator().manual_seed(sum(cut.id.encode())))
@@ -102,10 +102,10 @@ def test_batches_are_made_of_lines_and_parts(corpus, tones, workers):
 def test_few_parts_are_open_and_others_are_named(corpus):
     store = PartedStore(corpus / "store", open_parts=2)
     for number in (0, 1, 2):
-        store.open_part(f"part-{number}")
+        store.open_part(f"part_{number}")
         assert f"{number}-tone-0" in store
     assert "0-tone-0" not in store and store.metadata == {"phases": 1}
-    with pytest.raises(DataError, match="no posteriors of cut 0-tone-0 in parts part-1, part-2"):
+    with pytest.raises(DataError, match="no posteriors of cut 0-tone-0 in parts part_1, part_2"):
         store.packed("0-tone-0")
     with pytest.raises(DataError, match="no posteriors of part part; label its manifest"):
         store.open_part("part")
