@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyasr.base.errors import DataError
 from pyasr.targets.block import BLOCK_ROWS
 from pyasr.targets.index import CutEntry
-from pyasr.targets.shard import ShardWriter, repaired_name
+from pyasr.targets.shard import BEGIN, MAGIC, ShardWriter, repaired_name
 from pyasr.targets.store import PosteriorStore
 from pyasr.targets.verify import Damage, read_cut, scan, verify_shard
 
@@ -16,11 +16,12 @@ def repair_shard(store: PosteriorStore, name: str) -> list[Damage]:
     Returns what was damaged. Cuts that lost blocks are `missing` from then on, and their other blocks can still be
     read. Where the index is damaged, the cuts are found by the headers before their blocks; one whose header is
     damaged, too, is lost. A kill between the two leaves the damaged shard beside the new one, and the next repair
-    removes it.
+    removes it. DataError for a shard of another store: nothing is wrong with it but the folder.
     """
     damages = list(verify_shard(store, name))
     if not damages:
         return []
+    _check_owner(store, name)
     bad: dict[str, set[int]] = {}
     for damage in damages:
         if damage.cut_id is not None and damage.frames is not None:
@@ -47,6 +48,14 @@ def repair_shard(store: PosteriorStore, name: str) -> list[Damage]:
         raise
     store.shard_folder.remove(name)
     return damages
+
+
+def _check_owner(store: PosteriorStore, name: str) -> None:
+    size = store.shard_folder.size(name)
+    head, tail = store.shard_folder.read(name, 0, BEGIN), store.shard_folder.read(name, max(0, size - BEGIN), BEGIN)
+    owner = head[len(MAGIC) :]
+    if head.startswith(MAGIC) and tail == owner + MAGIC and owner.hex() != store.fingerprint:
+        raise DataError(f"{store.shard_folder.location}/{name}: belongs to another store; move it there")
 
 
 def _cuts(store: PosteriorStore, name: str) -> list[tuple[int, CutEntry]]:

@@ -156,6 +156,14 @@ def test_repair_of_a_shard_without_anything_whole_removes_it(tmp_path):
     assert len(store) == 0 and store.shard_names() == []
 
 
+def test_a_shard_of_another_store_is_not_adopted(tmp_path):
+    store = PosteriorStore.create(tmp_path / "one", SENONES, K, teacher="another")
+    _, shard = make_store(tmp_path / "two")
+    shard.rename(tmp_path / "one" / "shards" / shard.name)
+    with pytest.raises(Exception, match="belongs to another store; move it there"):
+        repair_shard(store, shard.name)
+
+
 def test_merging_links_shards_and_goes_on(tmp_path):
     parts = [{"a": CUTS["a"], "c": CUTS["c"]}, {"b/ü": CUTS["b/ü"], "c": rows_of(9, 5)}]
     made = [make_store(tmp_path / str(number), cuts) for number, cuts in enumerate(parts)]
