@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from pyasr.base.errors import DataError
+from pyasr.targets.shard import is_shard
 from pyasr.targets.store import PosteriorStore
 
 
@@ -61,6 +62,7 @@ class PartedStore:
     def _names_of(self, part: str) -> list[str]:
         """In the order of sealing, which is that of the names of one part."""
         if self._names is None:
-            self._names = sorted(self._store.shard_names())
+            # By name alone: keys to sort by time would take more memory than the names.
+            self._names = sorted(filter(is_shard, self._store.shard_folder.names()))
         ends = [bisect.bisect_left(self._names, part + end) for end in (".", "/")]  # "/" comes right behind "."
         return self._names[slice(*ends)]

@@ -95,9 +95,14 @@ def part_of(manifest: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "_", re.sub(r"\.jsonl(\.gz)?$", "", manifest))
 
 
+def is_shard(name: str) -> bool:
+    """Whether a file in shards/ is a sealed shard, by its name."""
+    return name.endswith(_SUFFIX) and name.count(".") == 2
+
+
 def shard_names(folder: LocalFolder | RemoteFolder, part: str | None = None) -> list[str]:
     """Names of the sealed shards, of one part if given, in the order of sealing. DataError when there is no folder."""
-    names = [name for name in folder.names() if name.endswith(_SUFFIX) and name.count(".") == 2]
+    names = list(filter(is_shard, folder.names()))
     if part is not None:
         names = [name for name in names if name.split(".")[0] == part]
     return sorted(names, key=lambda name: (name.split(".")[1], name))
