@@ -37,12 +37,17 @@ def row(name: str, unit: str, ours: float, peer: float, peer_what: str, bound: f
     }
 
 
-def main(description: str, measure: Callable[[], list[dict[str, Any]]]) -> None:
-    """Measure, print a line a row, and write the rows where --json says."""
+def main(description: str, measure: Callable[..., list[dict[str, Any]]], **options: tuple[Any, str]) -> None:
+    """Measure, print a line a row, and write the rows where --json says.
+
+    options: name=(default, help) of what the command line may change; `measure` is called with the values by name.
+    """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", type=Path, help="write the rows to this file")
+    for name, (default, text) in options.items():
+        parser.add_argument(f"--{name}", type=type(default), default=default, help=f"{text} (default {default})")
     arguments = parser.parse_args()
-    rows = measure()
+    rows = measure(**{name: getattr(arguments, name) for name in options})
     for r in rows:
         print(f"{r['name']}: {r['ours']:.4g} {r['unit']}, {r['peer_what']} {r['peer']:.4g}: {r['ratio']:.2f} times")
     if arguments.json:

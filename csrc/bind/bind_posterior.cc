@@ -1,9 +1,13 @@
 #include <pybind11/pybind11.h>
 
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "bind/arrays.h"
 #include "posterior/pack_topk.h"
+#include "posterior/row_block.h"
+#include "posterior/summarise_topk.h"
 #include "posterior/unpack_topk.h"
 
 namespace py = pybind11;
@@ -61,6 +65,39 @@ py::tuple Unpack(const py::array_t<uint8_t>& packed, int64_t k, int64_t num_seno
   return py::make_tuple(ids, logp);
 }
 
+py::tuple Summarise(const py::array_t<uint8_t>& packed, int64_t k, int64_t num_senones) {
+  const auto in = RowsOf(packed, "packed");
+  const TopkFormat format(k, num_senones);
+  TopkSummary summary;
+  {
+    py::gil_scoped_release release;
+    summary = SummariseTopk(in, format);
+  }
+  return py::make_tuple(summary.max_posterior, summary.entropy, summary.kept);
+}
+
+py::bytes Encode(const py::array_t<uint8_t>& packed, int64_t k, int64_t num_senones) {
+  const auto in = RowsOf(packed, "packed");
+  const TopkFormat format(k, num_senones);
+  std::vector<uint8_t> coded;
+  {
+    py::gil_scoped_release release;
+    coded = EncodeRows(in, format);
+  }
+  return py::bytes(reinterpret_cast<const char*>(coded.data()), coded.size());
+}
+
+void Decode(const py::bytes& coded, int64_t num_rows, int64_t k, int64_t num_senones, py::array_t<uint8_t>& packed) {
+  const TopkFormat format(k, num_senones);
+  const std::string_view bytes(coded);
+  PYASR_CHECK(packed.writeable(), "packed is read-only");
+  const auto out = RowsOf(packed, "packed");
+  const MatrixView<uint8_t> view{packed.mutable_data(), out.rows, out.cols, out.stride};
+  py::gil_scoped_release release;
+  DecodeRows({reinterpret_cast<const uint8_t*>(bytes.data()), static_cast<int64_t>(bytes.size())}, num_rows, format,
+             view);
+}
+
 int64_t RowBytes(int64_t k, int64_t num_senones) { return TopkFormat(k, num_senones).row_bytes; }
 
 }  // namespace
@@ -70,6 +107,10 @@ void BindPosterior(py::module_& m) {
   m.def("pack_topk_bfloat16", &PackBf16, py::arg("logits").noconvert(), py::arg("k"), py::arg("num_threads"));
   m.def("unpack_topk", &Unpack, py::arg("packed").noconvert(), py::arg("k"), py::arg("num_senones"),
         py::arg("num_threads"));
+  m.def("summarise_topk", &Summarise, py::arg("packed").noconvert(), py::arg("k"), py::arg("num_senones"));
+  m.def("encode_rows", &Encode, py::arg("packed").noconvert(), py::arg("k"), py::arg("num_senones"));
+  m.def("decode_rows", &Decode, py::arg("coded"), py::arg("num_rows"), py::arg("k"), py::arg("num_senones"),
+        py::arg("packed").noconvert());
   m.def("packed_row_bytes", &RowBytes, py::arg("k"), py::arg("num_senones"));
 }
 

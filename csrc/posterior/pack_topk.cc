@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/parallel_for.h"
+#include "posterior/id_bits.h"
 
 namespace pyasr {
 namespace {
@@ -48,19 +49,6 @@ uint8_t TailCode(double tail, double head) {
   return static_cast<uint8_t>(std::min(255.0, std::floor(256 * (a / (a + b)))));
 }
 
-void WriteIds(const TopkSelection& best, const TopkFormat& format, uint8_t* out) {
-  uint32_t pending = 0;
-  int bits = 0;
-  for (int64_t i = 0; i < format.k; ++i) {
-    pending |= static_cast<uint32_t>(best.id[i]) << bits;
-    for (bits += format.id_bits; bits >= 8; bits -= 8) {
-      *out++ = static_cast<uint8_t>(pending);
-      pending >>= 8;
-    }
-  }
-  if (bits > 0) *out = static_cast<uint8_t>(pending);
-}
-
 // out[r] is where the gaps of row r go.
 void WriteGaps(const TopkSelection* best, int64_t num_rows, int64_t k, uint8_t* const* out) {
   const TopkLevels& levels = Levels();
@@ -91,7 +79,7 @@ void PackRows(MatrixView<const T> logits, const TopkFormat& format, int64_t begi
     if (!selection.valid) Refuse(x, format.num_senones, row);
     const double tail = format.k == format.num_senones ? 0.0 : std::max(0.0, selection.sum - selection.head);
     uint8_t* const out = packed.row(row);
-    WriteIds(selection, format, out);
+    WriteIds(selection.id, format, out);
     out[format.id_bytes] = TailCode(tail, selection.head);
     gaps[row - begin] = out + format.id_bytes + 1;
   }

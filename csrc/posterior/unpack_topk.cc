@@ -5,30 +5,12 @@
 
 #include "base/check.h"
 #include "base/parallel_for.h"
+#include "posterior/id_bits.h"
 
 namespace pyasr {
 namespace {
 
 constexpr int64_t kRowsPerItem = 256;
-
-void ReadIds(const uint8_t* in, const TopkFormat& format, int64_t row, int32_t* ids) {
-  const uint32_t mask = (1u << format.id_bits) - 1;
-  uint32_t pending = 0;
-  int bits = 0;
-  for (int64_t i = 0; i < format.k; ++i) {
-    for (; bits < format.id_bits; bits += 8) pending |= static_cast<uint32_t>(*in++) << bits;
-    ids[i] = static_cast<int32_t>(pending & mask);
-    pending >>= format.id_bits;
-    bits -= format.id_bits;
-    PYASR_CHECK(ids[i] < format.num_senones, "row ", row, ": senone id ", ids[i], " of ", format.num_senones);
-  }
-  PYASR_CHECK(pending == 0, "row ", row, ": bits set behind the last id");
-  for (int64_t i = 1; i < format.k; ++i) {
-    bool twice = false;
-    for (int64_t j = 0; j < i; ++j) twice |= ids[j] == ids[i];
-    PYASR_CHECK(!twice, "row ", row, ": senone id ", ids[i], " comes twice");
-  }
-}
 
 void ReadLogp(const uint8_t* in, int64_t k, float* logp) {
   const TopkLevels& levels = Levels();
@@ -58,7 +40,7 @@ void UnpackTopk(MatrixView<const uint8_t> packed, const TopkFormat& format, Matr
   ParallelFor((packed.rows + kRowsPerItem - 1) / kRowsPerItem, num_threads, [&](int64_t item) {
     const int64_t end = std::min(packed.rows, (item + 1) * kRowsPerItem);
     for (int64_t row = item * kRowsPerItem; row < end; ++row) {
-      ReadIds(packed.row(row), format, row, ids.row(row));
+      ReadCheckedIds(packed.row(row), format, row, ids.row(row));
       ReadLogp(packed.row(row) + format.id_bytes, format.k, logp.row(row));
     }
   });

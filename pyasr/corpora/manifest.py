@@ -17,7 +17,7 @@ import gzip
 import io
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -75,21 +75,34 @@ def write_cuts(path: str | Path, cuts: Iterable[MonoCut]) -> None:
 
 def read_cuts(path: str | Path) -> CutSet:
     """Read a .jsonl.gz (or plain .jsonl) of cuts into memory; DataError names file and line. May be empty."""
+    return CutSet.from_cuts(iterate_cuts(path))
+
+
+def iterate_cuts(path: str | Path) -> Iterator[MonoCut]:
+    """The cuts of a .jsonl.gz (or plain .jsonl), one at a time; errors as of `read_cuts`."""
+    for number, line in enumerate(iterate_lines(path), 1):
+        yield parse_cut(line, f"{path}:{number}")
+
+
+def iterate_lines(path: str | Path) -> Iterator[str]:
+    """The lines of a text file, gzipped if its name says so. DataError when it is missing or damaged."""
     path = Path(path)
-    cuts = []
     try:
         with open(path, "rb") as raw:
             stream = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
-            for number, line in enumerate(io.TextIOWrapper(stream, encoding="utf-8"), 1):
-                try:
-                    cuts.append(deserialize_item(json.loads(line)))
-                except (json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
-                    raise DataError(f"{path}:{number}: not a Lhotse cut ({error})") from error
+            yield from io.TextIOWrapper(stream, encoding="utf-8")
     except FileNotFoundError as error:
         raise DataError(f"{path}: missing; run the stage that writes it") from error
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: damaged ({error}); run the stage that writes it again") from error
-    return CutSet.from_cuts(cuts)
+
+
+def parse_cut(line: str, where: str) -> MonoCut:
+    """A cut from its line of a manifest; DataError begins with `where`."""
+    try:
+        return deserialize_item(json.loads(line))
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{where}: not a Lhotse cut ({error})") from error
 
 
 def make_cuts(

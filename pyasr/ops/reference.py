@@ -131,7 +131,7 @@ def unpack_topk(
     ids, logp = np.zeros((len(packed), k), np.int32), np.zeros((len(packed), k), np.float32)
     for row, data in enumerate(packed.numpy()):
         number = int.from_bytes(data[:-k].tobytes(), "little")
-        ids[row] = [(number >> (bits * i)) % 2**bits for i in range(k)]
+        ids[row] = _packed_ids(data, k, num_senones)
         if number >> (bits * k) or ids[row].max() >= num_senones or len(set(ids[row])) < k:
             raise DataError(f"row {row}: ids that cannot be")
         tail_byte, *gap_bytes = (int(byte) for byte in data[-k:])
@@ -140,6 +140,67 @@ def unpack_topk(
         gaps = np.cumsum([0.0] + [TOPK_GAPS[code] for code in gap_bytes])
         logp[row] = math.log1p(-tail) - math.log(math.fsum(np.exp(-gaps))) - gaps
     return torch.from_numpy(ids), torch.from_numpy(logp)
+
+
+def summarise_topk(packed: torch.Tensor, k: int, num_senones: int) -> tuple[float, float, float]:
+    """Twin of `pyasr.ops.topk.summarise_topk`."""
+    p = unpack_topk(packed, k, num_senones)[1].double().exp()
+    tail = 1 - p.sum(1, keepdim=True)
+    classes = torch.cat([p, tail], dim=1)
+    rows = torch.stack([p[:, 0], -(classes * classes.log()).sum(1), 1 - tail[:, 0]])
+    return tuple((rows.sum(1) / max(1, len(packed))).tolist())
+
+
+def encode_rows(packed: np.ndarray, k: int, num_senones: int) -> bytes:
+    """Twin of `pyasr.ops.row_block.encode_rows`."""
+    places, values, new_ids = bytearray(), bytearray(), []
+    recent: list[int] = []
+    for row, data in enumerate(packed):
+        for i, senone in enumerate(_packed_ids(data, k, num_senones)):
+            if senone >= num_senones:
+                raise DataError(f"row {row}: senone id {senone} of {num_senones}")
+            if senone in recent[i:]:
+                found = recent.index(senone, i)
+                places.append(found - i)
+                del recent[found]
+            else:
+                places.append(255)
+                new_ids.append(senone)
+            recent.insert(i, senone)
+            del recent[128:]
+        values += data[-k:].tobytes()
+    return bytes(places + values) + bytes(i % 256 for i in new_ids) + bytes(i // 256 for i in new_ids)
+
+
+def decode_rows(coded: bytes, num_rows: int, k: int, num_senones: int, out: np.ndarray) -> None:
+    """Twin of `pyasr.ops.row_block.decode_rows`."""
+    cells = num_rows * k
+    places, values, rest = coded[:cells], coded[cells : 2 * cells], coded[2 * cells :]
+    num_new = len(rest) // 2
+    if len(values) < cells or len(rest) % 2 or num_new > cells or len(out) > num_rows:
+        raise DataError(f"{len(coded)} bytes for {num_rows} rows")
+    new_ids = iter([low + 256 * high for low, high in zip(rest[:num_new], rest[num_new:])])
+    recent: list[int] = []
+    bits = _id_bits(num_senones)
+    for row in range(len(out)):
+        for i, place in enumerate(places[row * k : (row + 1) * k]):
+            if place != 255 and i + place >= len(recent):
+                raise DataError(f"row {row}: place {i + place} in a list of {len(recent)}")
+            senone = next(new_ids, num_senones) if place == 255 else recent.pop(i + place)
+            if senone >= num_senones:
+                raise DataError(f"row {row}: an id that cannot be, or none left")
+            recent.insert(i, senone)
+            del recent[128:]
+        ids = sum(senone << (bits * i) for i, senone in enumerate(recent[:k]))
+        out[row, :-k] = np.frombuffer(ids.to_bytes((k * bits + 7) // 8, "little"), np.uint8)
+        out[row, -k:] = np.frombuffer(values[row * k : (row + 1) * k], np.uint8)
+    if len(out) == num_rows and next(new_ids, None) is not None:
+        raise DataError("new ids are left over")
+
+
+def _packed_ids(row: np.ndarray, k: int, num_senones: int) -> list[int]:
+    number, bits = int.from_bytes(row[:-k].tobytes(), "little"), _id_bits(num_senones)
+    return [(number >> (bits * i)) % 2**bits for i in range(k)]
 
 
 TOPK_GAPS = [-4 * math.log((256 - d) / 256) for d in range(256)]

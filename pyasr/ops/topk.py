@@ -63,16 +63,7 @@ def unpack_topk(
     TypeError for another dtype; ValueError for a k or number of senones that cannot be. DataError for bytes that
     `pack_topk` cannot have written: rows of another length, an id outside [0, num_senones), one that comes twice.
     """
-    if not isinstance(packed, torch.Tensor):
-        raise TypeError(f"packed is a {type(packed).__name__}, not a torch tensor")
-    if packed.dtype != torch.uint8:
-        raise TypeError(f"packed is {packed.dtype}, not torch.uint8")
-    rows, row_bytes = _rows("packed", packed), packed_row_bytes(k, num_senones)
-    if rows.shape[1] != row_bytes:
-        raise DataError(
-            f"packed rows have {rows.shape[1]} bytes, not {row_bytes} as k = {k} of {num_senones} senones take;"
-            " they were packed with other sizes"
-        )
+    rows = _packed_rows(packed, k, num_senones)
     threads = torch.get_num_threads() if num_threads is None else num_threads
     if threads < 1:
         raise ValueError(f"num_threads is {threads}")
@@ -83,10 +74,37 @@ def unpack_topk(
     return torch.from_numpy(ids), torch.from_numpy(logp)
 
 
+def summarise_topk(packed: torch.Tensor, k: int, num_senones: int) -> tuple[float, float, float]:
+    """How sure a teacher was, means over the N frames, 0 of none: the highest probability; the entropy in nats of the
+    k classes and the tail as one; the probability of the k.
+
+    packed: uint8 (N, row_bytes) on the CPU. Errors as of `unpack_topk`.
+    """
+    rows = _packed_rows(packed, k, num_senones)
+    try:
+        return _core.summarise_topk(rows.numpy(), k, num_senones)
+    except ValueError as error:
+        raise DataError(f"packed posteriors are damaged, or of another number of senones: {error}") from None
+
+
 def packed_row_bytes(k: int, num_senones: int) -> int:
     """Bytes of a packed row: ids of max(12, bits of num_senones - 1) bits, then k bytes of values. ValueError for a
     k outside [1, min(64, num_senones)] or more than 65535 senones."""
     return _core.packed_row_bytes(k, num_senones)
+
+
+def _packed_rows(packed: torch.Tensor, k: int, num_senones: int) -> torch.Tensor:
+    if not isinstance(packed, torch.Tensor):
+        raise TypeError(f"packed is a {type(packed).__name__}, not a torch tensor")
+    if packed.dtype != torch.uint8:
+        raise TypeError(f"packed is {packed.dtype}, not torch.uint8")
+    rows, row_bytes = _rows("packed", packed), packed_row_bytes(k, num_senones)
+    if rows.shape[1] != row_bytes:
+        raise DataError(
+            f"packed rows have {rows.shape[1]} bytes, not {row_bytes} as k = {k} of {num_senones} senones take;"
+            " they were packed with other sizes"
+        )
+    return rows
 
 
 def _rows(name: str, matrix: torch.Tensor) -> torch.Tensor:

@@ -1,38 +1,51 @@
-"""A teacher's posteriors of untranscribed speech, stored."""
+"""Posteriors of untranscribed speech, labelled into a store: what is there is not made again.
+
+What a batch holds is a function of all cuts, not of those that are missing, so that the sums inside a matrix product,
+and with them the bits of what is stored, do not depend on when a labelling was killed.
+"""
 
 from __future__ import annotations
 
+import collections
 import functools
-from collections.abc import Iterable
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 
 from pyasr.base.errors import DataError
 from pyasr.base.executor import run_jobs, split_jobs
 from pyasr.base.skips import Skips
 from pyasr.features.audio import load_samples
 from pyasr.nn.network import Network
-from pyasr.ops import pack_topk
-from pyasr.targets.store import PosteriorStore
+from pyasr.targets.labeller import Labeller
+from pyasr.targets.store import PosteriorStore, StoreWriter
 
 _CUTS_PER_JOB = 32
+_BATCHES_AHEAD = 4
+_READERS = 2
+
+SkipRow = dict[str, str]
 
 
 def label_cuts(
-    cuts: Iterable[Any], network_folder: Path, store_folder: Path, phases: int, skip_limit: float, executor: Executor
+    cuts: Iterable[Any],
+    network_folder: Path,
+    store_folder: Path,
+    phases: int,
+    skip_limit: float,
+    executor: Executor,
+    temperature: float = 1.0,
 ) -> Skips:
-    """Store the k best posteriors of all cuts that the store lacks; a killed run goes on where it was.
+    """Store the k best posteriors of all cuts that the store lacks, by the processes of an executor.
 
-    phases: 1 stores the frames of stacking phase 0; as many as frames are stacked stores all of them, row
-    j * phases + p being stack j of phase p. Returns the cuts left out; DataError when they are more than
-    skip_limit.
+    phases, temperature: see `Labeller`. Returns the cuts left out; DataError when they are more than skip_limit.
     """
     cuts = list(cuts)
     wanted = set(PosteriorStore.open(store_folder).missing([cut.id for cut in cuts]))
-    job = functools.partial(_label_job, network_folder, store_folder, phases)
+    job = functools.partial(_label_job, network_folder, store_folder, phases, temperature)
     jobs = split_jobs([cut for cut in cuts if cut.id in wanted], -(-len(wanted) // _CUTS_PER_JOB))
     skips = Skips("utterances", skip_limit)
     for skipped in run_jobs(executor, job, jobs, "labelling", unit=f"x{_CUTS_PER_JOB} utt"):
@@ -41,16 +54,82 @@ def label_cuts(
     return skips
 
 
-def _label_job(network_folder: Path, store_folder: Path, phases: int, cuts: list[Any]) -> list[dict[str, str]]:
-    """Store the posteriors of some cuts; returns the skip rows of the others."""
-    network, store = Network.load(network_folder), PosteriorStore.open(store_folder)
-    skipped = []
-    with store.writer() as writer:
-        for cut in cuts:
-            try:
-                samples = load_samples(cut)
-            except DataError as error:
-                skipped.append({"id": cut.id, "reason": f"unreadable audio: {error}"})
-                continue
-            writer.put(cut.id, pack_topk(torch.from_numpy(network.phase_log_posteriors(samples, phases)), store.k))
+def _label_job(
+    network_folder: Path, store_folder: Path, phases: int, temperature: float, cuts: list[Any]
+) -> list[SkipRow]:
+    store = PosteriorStore.open(store_folder)
+    labeller = Labeller(Network.load(network_folder), store.k, phases, temperature)
+    return label_part(labeller, store, cuts, batch_s=0)
+
+
+def label_part(
+    labeller: Labeller,
+    store: PosteriorStore,
+    cuts: Sequence[Any],
+    batch_s: float,
+    done: Callable[[float], None] = lambda hours: None,
+) -> list[SkipRow]:
+    """Store what the store lacks of the cuts; returns the skip rows of those whose audio cannot be read.
+
+    batch_s: seconds of speech of a batch, padding and phases included; 0: one cut at a time. done: told the hours of
+    speech of each batch. Audio is read ahead, and packing and writing run beside the network.
+    """
+    missing = set(store.missing([cut.id for cut in cuts]))
+    batches = [b for b in batches_of(cuts, batch_s / labeller.phases) if any(cut.id in missing for cut in b)]
+    skipped: list[SkipRow] = []
+    with store.writer() as writer, ThreadPoolExecutor(_READERS) as readers, ThreadPoolExecutor(1) as packer:
+        packing: collections.deque[Future] = collections.deque()
+        for batch, loaded in zip(batches, _ahead(readers, _load, batches)):
+            readable = [(cut, samples) for cut, samples in zip(batch, loaded) if not isinstance(samples, DataError)]
+            skipped += [
+                {"id": cut.id, "reason": f"unreadable audio: {error}"}
+                for cut, error in zip(batch, loaded)
+                if isinstance(error, DataError)
+            ]
+            logits = labeller.logits([samples for _, samples in readable])
+            wanted = [(cut.id, x) for (cut, _), x in zip(readable, logits) if cut.id in missing]
+            packing.append(packer.submit(_put, labeller, writer, wanted))
+            while len(packing) > _BATCHES_AHEAD:
+                packing.popleft().result()
+            done(sum(cut.duration for cut in batch) / 3600)
+        for future in packing:
+            future.result()
     return skipped
+
+
+def batches_of(cuts: Sequence[Any], batch_s: float) -> list[list[Any]]:
+    """Cuts of similar length together, the longest first, at most batch_s seconds with padding (but at least a cut)."""
+    if batch_s <= 0:
+        return [[cut] for cut in cuts]
+    batches: list[list[Any]] = []
+    for cut in sorted(cuts, key=lambda cut: (-cut.duration, cut.id)):
+        if not batches or batches[-1][0].duration * (len(batches[-1]) + 1) > batch_s:
+            batches.append([])
+        batches[-1].append(cut)
+    return batches
+
+
+def _load(batch: list[Any]) -> list[np.ndarray | DataError]:
+    loaded: list[np.ndarray | DataError] = []
+    for cut in batch:
+        try:
+            loaded.append(load_samples(cut))
+        except DataError as error:
+            loaded.append(error)
+    return loaded
+
+
+def _put(labeller: Labeller, writer: StoreWriter, wanted: list[tuple[str, Any]]) -> None:
+    for cut_id, logits in wanted:
+        writer.put(cut_id, labeller.pack(logits))
+
+
+def _ahead(executor: Executor, fn: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
+    """fn of each item in order, begun a few items before it is asked for."""
+    futures: collections.deque[Future] = collections.deque()
+    for item in items:
+        futures.append(executor.submit(fn, item))
+        if len(futures) > _BATCHES_AHEAD:
+            yield futures.popleft().result()
+    for future in futures:
+        yield future.result()

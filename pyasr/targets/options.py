@@ -19,6 +19,7 @@ class TargetOptions(Options):
 
     k: int = pydantic.Field(20, ge=1, le=64, description="best posteriors of a frame")
     stacking: Literal["all", "first", "tied"] = "all"
+    temperature: float = pydantic.Field(1.0, gt=0, description="divides the teacher's logits, for good")
     skip_limit: float = pydantic.Field(0.05, ge=0, le=1, description="largest fraction of cuts not labelled")
 
 

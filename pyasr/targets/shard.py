@@ -1,205 +1,179 @@
-"""One file of the posterior store: the rows of many cuts, a checksum for every 256 of them, an index at the end.
+"""One file of the posterior store: cuts one after the other, and an index at the end. FORMAT.md has the layout.
 
-    magic      8 bytes
-    rows       one cut after the other, row_bytes each
-    index      JSON {"store": fingerprint, "cuts": [[cut_id, num_rows, [CRC-32 of each block of 256 rows]], ...]}
-    trailer    CRC-32 of index, length and magic (4 bytes), length of the index (8), magic (8); little-endian
-
-A checksum covers every byte, so a flipped bit is found wherever it is, and where it is can be said. A shard is written
-under a temporary name that its writer holds locked, and gets its own when it is whole and on the disk.
+A checksum covers every byte, so a flipped bit is found wherever it is, and where it is can be said.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import io
-import json
-import os
+import datetime
+import re
 import struct
 import uuid
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 
-from pyasr.base.artifact import TEMPORARY
 from pyasr.base.errors import DataError
+from pyasr.targets.block import BLOCK_ROWS, BlockCoder
+from pyasr.targets.files import LocalFolder, RemoteFolder
+from pyasr.targets.index import CutEntry, ShardIndex, Summary
 
-BLOCK_ROWS = 256
-_MAGIC = b"pyasrPS1"
-_TRAILER = struct.Struct("<IQ8s")
+MAGIC = b"pyasrPF1"
+BEGIN = len(MAGIC) + 32
+"""Where the first cut stands: behind the magic and the store's fingerprint."""
+TRAILER = struct.Struct("<IQ32s8s")
 _SUFFIX = ".shard"
-
-
-@dataclass(frozen=True)
-class ShardEntry:
-    """Where the rows of a cut are: from byte `offset` of the shard on; checksums: CRC-32 of each block."""
-
-    shard: str
-    offset: int
-    num_rows: int
-    checksums: tuple[int, ...]
+_TAIL_BYTES = 1 << 16  # read at once: trailer and, of most shards, the index
+_PART = re.compile(r"[A-Za-z0-9_-]{1,100}\Z")
 
 
 class ShardWriter:
-    """A new shard below `folder`, which nobody reads until it is sealed."""
+    """A new shard in `folder`, which nobody reads until it is sealed. fingerprint: 64 hexadecimal digits."""
 
-    def __init__(self, folder: Path, fingerprint: str, row_bytes: int) -> None:
-        self._folder, self._fingerprint, self._row_bytes = folder, fingerprint, row_bytes
-        self._cuts: list[tuple[str, int, list[int]]] = []
-        with _written(folder):
-            self._stream, self._temporary = _open_temporary(folder)
-            _write_all(self._stream, _MAGIC)
-        self.num_bytes = len(_MAGIC)
+    def __init__(self, folder: LocalFolder | RemoteFolder, fingerprint: str, coder: BlockCoder) -> None:
+        self._fingerprint, self._coder = bytes.fromhex(fingerprint), coder
+        self._entries: list[CutEntry] = []
+        self._file = folder.create()
+        self.num_bytes = 0
+        try:
+            self._write(MAGIC + self._fingerprint)
+        except BaseException:
+            self.discard()
+            raise
 
-    def put(self, cut_id: str, rows: np.ndarray) -> None:
-        """rows: uint8 (T, row_bytes), C-contiguous. DataError when they cannot be written; discard the shard then."""
-        data = memoryview(rows).cast("B") if rows.size else memoryview(b"")
-        step = BLOCK_ROWS * self._row_bytes
-        checksums = [zlib.crc32(data[begin : begin + step]) for begin in range(0, len(data), step)]
-        with _written(self._folder):
-            _write_all(self._stream, data)
-        self._cuts.append((cut_id, len(rows), checksums))
-        self.num_bytes += len(data)
+    def put(self, cut_id: str, rows: np.ndarray, summary: Summary) -> None:
+        """rows: uint8 (T, row_bytes). DataError when they cannot be written; discard the shard then."""
+        blocks = [self._coder.compress(rows[begin : begin + BLOCK_ROWS]) for begin in range(0, len(rows), BLOCK_ROWS)]
+        sizes, checksums = tuple(map(len, blocks)), tuple(map(zlib.crc32, blocks))
+        self.put_blocks(CutEntry(cut_id, len(rows), summary, sizes, checksums), blocks)
 
-    def seal(self, lock: Path) -> None:
-        """Write the index, flush to the disk, rename. Shards are numbered in the order in which they are sealed;
-        `lock` is the file that writers of the same folder take turns with."""
-        index = json.dumps({"store": self._fingerprint, "cuts": self._cuts}, separators=(",", ":")).encode()
-        with _written(self._folder):
-            _write_all(self._stream, index + _trailer(index))
-            os.fsync(self._stream.fileno())
-            with open(lock, "ab") as stream:
-                fcntl.flock(stream, fcntl.LOCK_EX)
-                number = max((int(name.split(".")[0]) for name in shard_names(self._folder)), default=0) + 1
-                os.replace(self._temporary, self._folder / f"{number:06d}{_SUFFIX}")
-            descriptor = os.open(self._folder, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        self._stream.close()
+    def put_blocks(self, entry: CutEntry, blocks: Sequence[bytes]) -> None:
+        """blocks: compressed already; nothing for those that the entry says are dropped."""
+        self._write(b"".join([entry.header, *blocks]))
+        self._entries.append(entry)
+
+    def seal(self, name: str) -> None:
+        """Write the index and give the shard its name."""
+        index = ShardIndex.of(self._entries, BEGIN).pack()
+        self._write(index + _trailer(index, self._fingerprint))
+        self._file.seal(name)
 
     def discard(self) -> None:
         """Remove what was written."""
-        self._temporary.unlink(missing_ok=True)
-        self._stream.close()
+        self._file.discard()
+
+    def _write(self, data: bytes) -> None:
+        self._file.write(data)
+        self.num_bytes += len(data)
 
 
-def _open_temporary(folder: Path) -> tuple[io.FileIO, Path]:
-    """A new file, locked for as long as it is open; without a buffer, which a forked process would write again."""
-    while True:
-        path = folder / f"{TEMPORARY}{uuid.uuid4().hex}{_SUFFIX}"
-        stream = open(path, "xb", buffering=0)  # noqa: SIM115  open until sealed or discarded
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        if os.fstat(stream.fileno()).st_nlink:
-            return stream, path
-        stream.close()  # somebody took it for a dead writer's before the lock was on it
+def _trailer(index: bytes, fingerprint: bytes) -> bytes:
+    rest = TRAILER.pack(0, len(index), fingerprint, MAGIC)[4:]
+    return TRAILER.pack(zlib.crc32(rest, zlib.crc32(index)), len(index), fingerprint, MAGIC)
 
 
-def _write_all(stream: io.FileIO, data: bytes | memoryview) -> None:
-    left = memoryview(data)
-    while len(left):
-        left = left[stream.write(left) :]
+def new_name(part: str) -> str:
+    """A name that no other shard has; names of a part sort by the time of sealing."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return f"{part}.{now:%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:8]}{_SUFFIX}"
 
 
-def remove_dead_temporaries(folder: Path) -> int:
-    """Remove what killed writers left, and nothing of those at work; return how many files went."""
-    removed = 0
-    for path in folder.glob(f"{TEMPORARY}*"):
-        with contextlib.suppress(FileNotFoundError, BlockingIOError), open(path, "r+b") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
-            removed += 1
-    return removed
+def repaired_name(name: str) -> str:
+    """A new name in the place of an old one among the names of a part."""
+    return f"{name.rsplit('-', 1)[0]}-{uuid.uuid4().hex[:8]}{_SUFFIX}"
 
 
-@contextlib.contextmanager
-def _written(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DataError(
-            f"cannot write to {folder}: {error.strerror or error}; free space or choose another folder, and label"
-            " again: what is sealed is kept"
-        ) from error
+def check_part(part: str) -> str:
+    if not _PART.match(part):
+        raise ValueError(f"part {part!r}: 1 to 100 of A-Z, a-z, 0-9, _ and - make the name of a part")
+    return part
 
 
-def _trailer(index: bytes) -> bytes:
-    rest = _TRAILER.pack(0, len(index), _MAGIC)[4:]
-    return _TRAILER.pack(zlib.crc32(rest, zlib.crc32(index)), len(index), _MAGIC)
+def part_of(manifest: str) -> str:
+    """The part that holds the cuts of a manifest, by its file name: split.0001.jsonl.gz has split_0001."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", re.sub(r"\.jsonl(\.gz)?$", "", manifest))
 
 
-def shard_names(folder: Path) -> list[str]:
-    """Names of the sealed shards, in the order in which they were sealed. DataError when the folder is missing."""
-    try:
-        names = [name for name in os.listdir(folder) if name.endswith(_SUFFIX) and name.split(".")[0].isdecimal()]
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be listed ({error.strerror}); label again") from error
-    return sorted(names, key=lambda name: int(name.split(".")[0]))
+def is_shard(name: str) -> bool:
+    """Whether a file in shards/ is a sealed shard, by its name."""
+    return name.endswith(_SUFFIX) and name.count(".") == 2
 
 
-def read_index(folder: Path, shard: str, fingerprint: str, row_bytes: int) -> dict[str, ShardEntry]:
-    """The cuts of a sealed shard. DataError names it when it is cut short, damaged or another store's."""
-    path = folder / shard
-    try:
-        with open(path, "rb") as stream:
-            size = os.fstat(stream.fileno()).st_size
-            if size < len(_MAGIC) + _TRAILER.size:
-                raise ValueError("cut short")
-            stream.seek(size - _TRAILER.size)
-            trailer = stream.read(_TRAILER.size)
-            _, length, magic = _TRAILER.unpack(trailer)
-            index_begin = size - _TRAILER.size - length
-            if magic != _MAGIC or index_begin < len(_MAGIC):
-                raise ValueError("cut short, or its end is overwritten")
-            stream.seek(index_begin)
-            index = stream.read(length)
-            if _trailer(index) != trailer:
-                raise ValueError("its index does not match the checksum")
-            stream.seek(0)
-            if stream.read(len(_MAGIC)) != _MAGIC:
-                raise ValueError("it does not begin as a shard does")
-        content = json.loads(index)
-        if content["store"] != fingerprint:
-            raise ValueError("it belongs to another store")
-        entries, offset = {}, len(_MAGIC)
-        for cut_id, num_rows, checksums in content["cuts"]:
-            entries[cut_id] = ShardEntry(shard, offset, num_rows, tuple(checksums))
-            offset += num_rows * row_bytes
-        if offset != index_begin:
-            raise ValueError(f"its rows should take {offset - len(_MAGIC)} bytes, not {index_begin - len(_MAGIC)}")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{path}: damaged shard: {error}; delete this file and label again: the cuts of other shards are kept"
-        ) from error
-    return entries
+def shard_names(folder: LocalFolder | RemoteFolder, part: str | None = None) -> list[str]:
+    """Names of the sealed shards, of one part if given, in the order of sealing. DataError when there is no folder."""
+    names = list(filter(is_shard, folder.names()))
+    if part is not None:
+        names = [name for name in names if name.split(".")[0] == part]
+    return sorted(names, key=lambda name: (name.split(".")[1], name))
 
 
-def read_rows(file: io.FileIO, entry: ShardEntry, row_bytes: int, start: int, stop: int, what: str) -> np.ndarray:
-    """Rows start..stop of a cut, uint8 (stop - start, row_bytes); only the blocks that hold them are read.
+class Shard:
+    """A sealed shard. Opening reads its index; DataError names it when it is cut short, damaged or another store's."""
 
-    DataError names the first and last row of a block that is damaged or missing. what: the cut, for messages.
-    """
-    begin, end = start - start % BLOCK_ROWS, min(-(-stop // BLOCK_ROWS) * BLOCK_ROWS, entry.num_rows)
-    rows = np.empty((max(0, end - begin), row_bytes), np.uint8)
-    filled, buffer = 0, memoryview(rows).cast("B") if rows.size else memoryview(b"")
-    while filled < len(buffer):
-        count = os.preadv(file.fileno(), [buffer[filled:]], entry.offset + begin * row_bytes + filled)
-        if count == 0:
-            break
-        filled += count
-    for low in range(begin, end, BLOCK_ROWS):
-        high = min(low + BLOCK_ROWS, end)
-        first, last = (low - begin) * row_bytes, (high - begin) * row_bytes
-        if filled < last or zlib.crc32(buffer[first:last]) != entry.checksums[low // BLOCK_ROWS]:
+    def __init__(self, folder: LocalFolder | RemoteFolder, name: str, fingerprint: str, coder: BlockCoder) -> None:
+        self._folder, self.name, self._coder = folder, name, coder
+        self.what = f"{folder.location}/{name}"
+        self.num_bytes = folder.size(name)
+        try:
+            self.index = self._read_index(fingerprint)
+        except (ValueError, UnicodeDecodeError) as error:
             raise DataError(
-                f"{what}, frames {low}..{high - 1}: {'cut short' if filled < last else 'damaged (checksum)'};"
-                " delete this shard and label again: the cuts of other shards are kept"
-            )
-    return rows[start - begin : stop - begin]
+                f"{self.what}: damaged shard: {error}; `python -m pyasr.targets repair` saves what can be saved of it"
+            ) from error
+
+    def _read_index(self, fingerprint: str) -> ShardIndex:
+        tail = self._folder.read(self.name, max(0, self.num_bytes - _TAIL_BYTES), _TAIL_BYTES)
+        if self.num_bytes < BEGIN + TRAILER.size or len(tail) < TRAILER.size:
+            raise ValueError("cut short")
+        _, length, owner, magic = TRAILER.unpack(tail[-TRAILER.size :])
+        begin = self.num_bytes - TRAILER.size - length
+        if magic != MAGIC or begin < BEGIN:
+            raise ValueError("cut short, or its end is overwritten")
+        missing = length + TRAILER.size - len(tail)
+        if missing > 0:
+            tail = self._folder.read(self.name, begin, missing) + tail
+        index = tail[-TRAILER.size - length : -TRAILER.size]
+        if _trailer(index, owner) != tail[-TRAILER.size :]:
+            raise ValueError("its index does not match the checksum")
+        if owner.hex() != fingerprint:
+            raise ValueError("it belongs to another store")
+        columns = ShardIndex.unpack(index, BEGIN)
+        if columns.end != begin:
+            raise ValueError(f"its cuts should end at byte {columns.end}, not {begin}")
+        return columns
+
+    def rows(self, number: int, start: int, stop: int) -> np.ndarray:
+        """Rows start..stop of a cut, uint8 (stop - start, row_bytes); only the blocks that hold them are read.
+
+        DataError names the cut, and the first and last row of a block that is damaged or missing.
+        """
+        entry = self.index.entry(number)
+        low, high = start // BLOCK_ROWS, -(-stop // BLOCK_ROWS)
+        if start == stop:
+            return np.empty((0, self._coder.row_bytes), np.uint8)
+        begin = int(self.index.offsets[number]) + len(entry.header) + sum(entry.sizes[:low])
+        data = self._folder.read(self.name, begin, sum(entry.sizes[low:high]))
+        rows = np.empty((stop - low * BLOCK_ROWS, self._coder.row_bytes), np.uint8)
+        self._decode(entry, data, low, rows)
+        return rows[start - low * BLOCK_ROWS :]
+
+    def _decode(self, entry: CutEntry, data: bytes, low: int, out: np.ndarray) -> None:
+        """The blocks from number `low` on, side by side in data, into out: the rows from low * 256 on."""
+        view, position = memoryview(data), 0
+        for number, first in enumerate(range(0, len(out), BLOCK_ROWS), low):
+            size, num_rows = entry.sizes[number], min(BLOCK_ROWS, entry.num_rows - number * BLOCK_ROWS)
+            block, position = view[position : position + size], position + size
+            begin = number * BLOCK_ROWS
+            frames = f"{self.what}: cut {entry.cut_id}, frames {begin}..{begin + num_rows - 1}"
+            if not size:
+                raise DataError(f"{frames}: dropped by a repair; label again")
+            if zlib.crc32(block) != entry.checksums[number]:
+                raise DataError(
+                    f"{frames}: {'cut short' if len(block) < size else 'damaged (checksum)'};"
+                    " `python -m pyasr.targets repair` drops it and lists what to label again"
+                )
+            try:
+                self._coder.decompress(block, num_rows, out[first : first + BLOCK_ROWS])
+            except DataError as error:
+                raise DataError(f"{frames}: {error}; its checksum is right, so it was written so") from error

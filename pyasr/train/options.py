@@ -96,8 +96,13 @@ class AlignerOptions(TeacherOptions):
 
 
 class StudentOptions(Options):
-    """What sets the student apart from `supervised`; all else it shares, so that the two can be compared."""
+    """What sets the student apart from `supervised`; all else it shares, so that the two can be compared.
 
+    min_posterior: of the untranscribed cuts those are left out whose highest posterior is lower on average: the
+    teacher is not sure of them. `python -m pyasr.targets list` shows it of each cut.
+    """
+
+    min_posterior: float = pydantic.Field(0.0, ge=0, le=1)
     phases: tuple[PhaseOptions, ...] = pydantic.Field((PhaseOptions(untranscribed=1.0),), min_length=1)
     loss: LossOptions = LossOptions()
     transcribed_lr_factor: float = pydantic.Field(

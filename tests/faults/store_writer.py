@@ -22,9 +22,9 @@ import time
 import torch
 
 from pyasr.ops import pack_topk
-from pyasr.targets import PosteriorStore, shard
+from pyasr.targets import PosteriorStore, files
 
-NUM_SENONES, K, NUM_CUTS, MAX_BYTES = 300, 20, 120, 60_000
+NUM_SENONES, K, NUM_CUTS, MAX_BYTES = 300, 20, 120, 30_000
 CUT_IDS = [f"cut-{i:03d}" for i in range(NUM_CUTS)]
 COUNTS = collections.Counter()
 
@@ -71,7 +71,7 @@ def install(when, number):
     def open_shard(path, mode="r", **options):
         return File(path, mode.replace("b", "")) if mode == "xb" else open(path, mode, **options)
 
-    os.fsync, os.replace, shard.open = fsync, replace, open_shard
+    os.fsync, os.replace, files.open = fsync, replace, open_shard
 
 
 def main(folder, when, number):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import pyasr.ops
 from pyasr.base.errors import DataError
 from pyasr.ops import reference
-from pyasr.ops.topk import pack_topk, packed_row_bytes, unpack_topk
+from pyasr.ops.topk import pack_topk, packed_row_bytes, summarise_topk, unpack_topk
 
 TAIL_MIN = 1 / (1 + 511**2)
 LAST_GAP = 4 * math.log(256)
@@ -413,3 +413,22 @@ def test_public_names():
 def test_aligning_does_without_torch():
     code = "import sys, pyasr.ops.viterbi, pyasr.ops.stats; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("kind", ["flat", "random", "between", "peaked"])
+@pytest.mark.parametrize("num_senones, k", [(1, 1), (7, 7), (300, 20), (5000, 64)])
+def test_summaries_are_those_of_the_twin(kind, num_senones, k):
+    packed = pack_topk(make_logits(kind, 40, num_senones), k)
+    np.testing.assert_allclose(
+        summarise_topk(packed, k, num_senones), reference.summarise_topk(packed, k, num_senones), rtol=1e-5, atol=1e-6
+    )
+    assert summarise_topk(packed[:0], k, num_senones) == (0, 0, 0)
+
+
+def test_summaries_refuse_what_cannot_be_unpacked():
+    with pytest.raises(DataError, match=r"row 299: senone id 4095 of 300"):
+        summarise_topk(damaged(set_bytes(299, 0xFF, 0x0F)), 3, 300)
+    with pytest.raises(DataError, match=r"packed rows have 8 bytes, not 10"):
+        summarise_topk(damaged(lambda packed: None), 4, 300)
+    with pytest.raises(TypeError, match="ndarray"):
+        summarise_topk(damaged(lambda packed: None).numpy(), 3, 300)

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pyasr.base.artifact import digest_file, write_json, write_jsonl
+from pyasr.base.errors import DataError
 from pyasr.corpora import read_cuts
 from pyasr.nn.network import Network
 from pyasr.run.stage import Context, Digest
 from pyasr.run.steps.training import train, transcribed_source
 from pyasr.targets import PosteriorStore
 from pyasr.targets.label import label_cuts
+from pyasr.targets.statistics import statistics
 from pyasr.train.data import Source
 from pyasr.train.options import TrainOptions
 from pyasr.train.targets import StoredTargets
@@ -42,15 +44,22 @@ def label(context: Context) -> Digest:
     network = Network.load(network_folder)
     phases = network.frontend.options.stack if options.stacking == "all" else 1
     metadata = {"phases": phases, "senones": network.senones, "teacher": digest_file(network_folder / "weights.pt")}
+    if options.temperature != 1.0:
+        metadata["temperature"] = options.temperature
     store_folder = folder / "store"
-    store = _open_or_create(store_folder, network.model.num_senones, options.k, metadata)
-    made = label_cuts(cuts, network_folder, store_folder, phases, options.skip_limit, context.executor)
+    _open_or_create(store_folder, network.model.num_senones, options.k, metadata)
+    made = label_cuts(
+        cuts, network_folder, store_folder, phases, options.skip_limit, context.executor, options.temperature
+    )
     write_jsonl(folder / "skipped.jsonl", made.rows)
-    store = PosteriorStore.open(store_folder)
+    found = statistics(PosteriorStore.open(store_folder))
     return {
-        "utterances": len(store),
-        "rows": sum(store.num_rows(cut_id) for cut_id in store),
-        "bytes_per_row": store.row_bytes,
+        "utterances": found.cuts,
+        "rows": found.frames,
+        "bytes_per_row": round(found.block_bytes / max(1, found.frames), 2),
+        "max_posterior": round(found.max_posterior, 4),
+        "entropy": round(found.entropy, 4),
+        "kept": round(found.kept, 5),
         "skipped": made.by_reason(),
     }
 
@@ -63,7 +72,14 @@ def student(context: Context) -> Digest:
     cuts = list(read_cuts(context.exp / "data" / "untranscribed.jsonl.gz"))
     store = PosteriorStore.open(context.exp / "targets" / "store")
     stored = StoredTargets(store, tied=context.recipe.targets.stacking == "tied")
-    return _train(context, "student", context.recipe.train.of_student(), {"untranscribed": Source.of(cuts, stored)})
+    least = context.recipe.train.student.min_posterior
+    sure = [cut for cut in cuts if cut.id in store and store.summary(cut.id).max_posterior >= least]
+    if not sure:
+        raise DataError(
+            f"none of {len(cuts)} utterances has a mean highest posterior of train.student.min_posterior = {least}"
+            f" or more; `python -m pyasr.targets stat {store.folder}` shows what there is"
+        )
+    return _train(context, "student", context.recipe.train.of_student(), {"untranscribed": Source.of(sure, stored)})
 
 
 def _train(context: Context, system: str, options: TrainOptions, stored: Mapping[str, Source]) -> Digest:
@@ -72,14 +88,14 @@ def _train(context: Context, system: str, options: TrainOptions, stored: Mapping
     return train(context, system, options, sources, context.exp / "train" / system, targets)
 
 
-def _open_or_create(folder: Path, num_senones: int, k: int, metadata: Digest) -> PosteriorStore:
-    """The store that an interrupted run of the same began, or a new one."""
+def _open_or_create(folder: Path, num_senones: int, k: int, metadata: Digest) -> None:
+    """Go on with the store that an interrupted run of the same began, or make a new one."""
     if folder.exists():
         store = PosteriorStore.open(folder)
         if (store.num_senones, store.k, store.metadata) == (num_senones, k, metadata):
-            return store
+            return
         shutil.rmtree(folder)
-    return PosteriorStore.create(folder, num_senones, k, **metadata)
+    PosteriorStore.create(folder, num_senones, k, **metadata)
 
 
 def _absent(folder: Path, reason: str) -> Digest:

@@ -1,0 +1,166 @@
+"""The command line: `python -m pyasr.targets label|stat|list|verify|repair|merge`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import rich.console
+import rich.markup
+import rich.table
+import typer
+
+from pyasr.base.artifact import write_jsonl
+from pyasr.base.errors import DataError, PyasrError
+from pyasr.base.progress import track
+from pyasr.corpora.manifest import iterate_cuts
+from pyasr.targets.coverage import coverage
+from pyasr.targets.label_cli import label
+from pyasr.targets.merge import merge_stores
+from pyasr.targets.repair import repair_shard
+from pyasr.targets.statistics import ENTROPY_BIN, statistics
+from pyasr.targets.store import PosteriorStore
+from pyasr.targets.verify import Damage, verify
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Look after a posterior store, the folder in which a teacher's outputs lie (EXP/targets/store of a recipe)."
+    " DIR may be a path or an fsspec URL such as s3://bucket/store (pip install s3fs).",
+)
+app.command()(label)
+Store = Annotated[str, typer.Argument(metavar="DIR", help="Folder of the store.", show_default=False)]
+Manifest = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="FILE", help="Lhotse cuts (.jsonl or .jsonl.gz) that should be stored; repeatable."),
+]
+
+
+@app.command()
+def stat(directory: Store, manifest: Manifest = None) -> None:
+    """Sizes, how sure the teacher was, and how much of a manifest is there. Reads the indices alone.
+
+    Kept mass is the probability of the k stored posteriors; entropy, in nats, is that of the k and all others as one.
+    """
+    store = PosteriorStore.open(directory)
+    found = statistics(store)
+    per_frame = found.num_bytes / max(1, found.frames)
+    rows = [
+        ("format", f"k = {store.k} of {store.num_senones} senones"),
+        ("metadata", json.dumps(store.metadata, ensure_ascii=False)),
+        ("shards", f"{found.shards:,}"),
+        ("cuts", f"{found.cuts:,}"),
+        ("of these incomplete", f"{found.incomplete:,}"),
+        ("stored twice", f"{found.doubled:,}"),
+        ("frames", f"{found.frames:,}"),
+        ("bytes", f"{found.num_bytes:,}, {per_frame:.2f} a frame; packed rows have {store.row_bytes}"),
+        ("mean highest posterior", f"{found.max_posterior:.4f}"),
+        ("mean entropy", f"{found.entropy:.4f} nats"),
+        ("mean kept mass", f"{found.kept:.5f}"),
+    ]
+    if manifest:
+        covered = coverage(store, (cut for path in manifest for cut in iterate_cuts(path)))
+        rows += [
+            ("manifest", f"{covered.cuts:,} cuts, {covered.hours:.2f} h"),
+            ("of these stored", f"{covered.stored:,} cuts, {covered.stored_hours:.2f} h ({covered.share:.2%})"),
+            ("missing", ", ".join(covered.missing) + (", ..." if covered.more else "") or "none"),
+        ]
+    _print_rows(rows)
+    _print_histogram(found.frames_of_entropy)
+
+
+@app.command("list")
+def list_cuts(directory: Store) -> None:
+    """A JSON object a cut, on stdout: id, shard, frames, mean highest posterior, entropy and kept mass."""
+    store = PosteriorStore.open(directory)
+    for name in store.shard_names():
+        index = store.shard(name).index
+        for number in range(len(index)):
+            entry = index.entry(number)
+            row = {"id": entry.cut_id, "shard": name, "frames": entry.num_rows, "complete": entry.complete}
+            print(json.dumps({**row, **asdict(entry.summary)}, ensure_ascii=False))
+
+
+@app.command("verify")
+def verify_store(directory: Store) -> None:
+    """Read every byte and compare it with its checksum; damage is printed with shard, cut and frames.
+
+    The exit status is 1 when there is any. `repair` drops it.
+    """
+    store = PosteriorStore.open(directory)
+    count = 0
+    for damage in verify(store):
+        print(damage, flush=True)
+        count += 1
+    if count:
+        raise DataError(f"{directory}: {count} places are damaged; python -m pyasr.targets repair {directory}")
+    print(f"{directory}: {len(store.shard_names())} shards are as they were written")
+
+
+@app.command()
+def repair(
+    directory: Store,
+    relabel: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write what was dropped here, a JSON object a place.")
+    ] = None,
+) -> None:
+    """Drop damaged blocks, 256 frames each, and list which cuts to label again. Whole shards are not touched.
+
+    Labelling again does just that: a cut that has lost blocks counts as missing. Nobody should write meanwhile.
+    """
+    store = PosteriorStore.open(directory)
+    damages: list[Damage] = []
+    for name in track(store.shard_names(), "repairing", unit="shard"):
+        damages += repair_shard(store, name)
+    for damage in damages:
+        print(damage)
+    if relabel is not None:
+        write_jsonl(relabel, [asdict(damage) for damage in damages])
+    cuts = {damage.cut_id for damage in damages if damage.frames is not None}
+    print(f"{directory}: {len(damages)} places were damaged; {len(cuts)} cuts are to be labelled again")
+
+
+@app.command()
+def merge(
+    into: Annotated[str, typer.Argument(metavar="INTO", help="The joint store; made, or added to.")],
+    sources: Annotated[list[str], typer.Argument(metavar="DIR...", help="Stores of the same teacher, senones and k.")],
+) -> None:
+    """Join stores: their shards are linked (or copied to another file system), never written again.
+
+    Of a cut that several hold, the one that was sealed first counts.
+    """
+    store = merge_stores(into, sources)
+    print(f"{into}: {len(store.shard_names())} shards, {len(store)} cuts")
+
+
+def _print_rows(rows: list[tuple[str, str]]) -> None:
+    table = rich.table.Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, value in rows:
+        table.add_row(name, rich.markup.escape(value))
+    rich.console.Console().print(table)
+
+
+def _print_histogram(frames: list[int]) -> None:
+    if not sum(frames):
+        return
+    table = rich.table.Table(title="Frames by the mean entropy of their cut", title_justify="left", box=None)
+    table.add_column("nats", justify="right")
+    table.add_column("frames", justify="right")
+    table.add_column("")
+    for number, count in enumerate(frames):
+        low = number * ENTROPY_BIN
+        table.add_row(f"{low:.2f} - {low + ENTROPY_BIN:.2f}", f"{count:,}", "#" * round(40 * count / max(frames)))
+    rich.console.Console().print(table)
+
+
+def main() -> None:
+    """Exit codes: 0 done, 1 an error (a message, no traceback), 2 a wrong command line."""
+    try:
+        app(prog_name="python -m pyasr.targets")
+    except PyasrError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.exit(1)

@@ -1,0 +1,73 @@
+"""`python -m pyasr.targets`: what is shown, and the exit codes."""
+
+import json
+
+import pytest
+import torch
+import typer.testing
+from lhotse import MonoCut, Recording
+
+from pyasr.base.errors import DataError
+from pyasr.corpora import write_cuts
+from pyasr.ops import pack_topk
+from pyasr.targets import PosteriorStore
+from pyasr.targets.cli import app
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = PosteriorStore.create(tmp_path / "store", 50, 5, teacher="abc")
+    with store.writer() as writer:
+        for name, scale in (("sure", 20.0), ("unsure", 0.1)):
+            logits = scale * torch.randn(300, 50, generator=torch.Generator().manual_seed(1))
+            writer.put(name, pack_topk(logits, 5))
+    return store
+
+
+def run(*arguments):
+    return typer.testing.CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
+
+
+def test_help_teaches():
+    assert "Look after a posterior store" in run("--help").stdout
+    for command in ("stat", "list", "verify", "repair", "merge", "label"):
+        assert "DIR" in run(command, "--help").stdout
+
+
+def test_stat_shows_sizes_sureness_and_coverage(store, tmp_path):
+    recording = Recording("r", [], 16000, 16000 * 3600, 3600.0)
+    cuts = [MonoCut(name, 0.0, 1800.0, 0, recording=recording) for name in ("sure", "unsure", "lost")]
+    write_cuts(tmp_path / "cuts.jsonl.gz", cuts)
+    shown = run("stat", store.folder, "--manifest", tmp_path / "cuts.jsonl.gz").stdout
+    for text in ("k = 5 of 50 senones", '"teacher": "abc"', "600", "a frame", "mean kept mass", "nats", "##"):
+        assert text in shown
+    assert "3 cuts, 1.50 h" in shown and "2 cuts, 1.00 h (66.67%)" in shown and "lost" in shown
+
+
+def test_list_gives_a_line_a_cut(store):
+    rows = {row["id"]: row for row in map(json.loads, run("list", store.folder).stdout.splitlines())}
+    assert set(rows) == {"sure", "unsure"} and rows["sure"]["frames"] == 300 and rows["sure"]["complete"]
+    assert rows["sure"]["max_posterior"] > 0.9 > rows["unsure"]["max_posterior"]
+    assert rows["sure"]["entropy"] < rows["unsure"]["entropy"] and rows["unsure"]["kept"] < rows["sure"]["kept"] <= 1
+
+
+def test_verify_and_repair(store, tmp_path):
+    assert "1 shards are as they were written" in run("verify", store.folder).stdout
+    (name,) = store.shard_names()
+    path = store.folder / "shards" / name
+    content = bytearray(path.read_bytes())
+    content[150] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"1 places are damaged; python -m pyasr\.targets repair"):
+        run("verify", store.folder)
+    shown = run("repair", store.folder, "--relabel", tmp_path / "relabel.jsonl").stdout
+    assert f"{name}: cut sure, frames 0..255: damaged (checksum)" in shown and "1 cuts are to be labelled" in shown
+    (row,) = map(json.loads, (tmp_path / "relabel.jsonl").read_text().splitlines())
+    assert row["cut_id"] == "sure" and row["frames"] == [0, 255]
+    assert "1 shards are as" in run("verify", store.folder).stdout
+    assert PosteriorStore.open(store.folder).missing(["sure", "unsure"]) == ["sure"]
+
+
+def test_merge(store, tmp_path):
+    assert "1 shards, 2 cuts" in run("merge", tmp_path / "joint", store.folder).stdout
+    assert PosteriorStore.open(tmp_path / "joint").missing(["sure", "unsure"]) == []
