@@ -26,7 +26,8 @@ class NetworkSource:
     """Scaled likelihoods of cuts by a network (a `pyasr.decode.part.LikelihoodSource`).
 
     network, senones: folders. cuts: a manifest file. noise: added to the audio first.
-    prior_scale: log-likelihood = log-posterior - prior_scale * log-prior.
+    prior_scale: log-likelihood = log-posterior - prior_scale * log-prior. average_phases: see
+    `pyasr.nn.network.Network.offline_log_posteriors`.
     """
 
     network: Path
@@ -34,6 +35,7 @@ class NetworkSource:
     cuts: Path
     prior_scale: float = 1.0
     noise: NoiseSpec | None = None
+    average_phases: bool = False
 
     def open(self) -> NetworkLikelihoods:
         network, senones = Network.load(self.network), Senones.load(self.senones)
@@ -61,13 +63,15 @@ class NetworkLikelihoods:
             if not speech_power(samples) > 0.0:
                 raise DataError(f"{cut_id}: silent audio: noise cannot be added at a ratio to it")
             samples = self.source.noise.add(samples, cut_id)
-        return self.network.log_posteriors(samples) - np.float32(self.source.prior_scale) * self.network.log_priors
+        logp = self.network.offline_log_posteriors(samples, self.source.average_phases)
+        return logp - np.float32(self.source.prior_scale) * self.network.log_priors
 
 
 def network_source(model: NetworkModel, cuts: Path, noise: NoiseSpec | None = None) -> NetworkSource:
     """Likelihoods of the cuts of a manifest."""
-    prior_scale = model.options.search.prior_scale
-    return NetworkSource(model.network_folder, model.senones_folder, cuts, prior_scale, noise)
+    search = model.options.search
+    folders = (model.network_folder, model.senones_folder)
+    return NetworkSource(*folders, cuts, search.prior_scale, noise, search.average_phases)
 
 
 def tune_model(

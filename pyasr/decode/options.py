@@ -29,4 +29,7 @@ class NetworkDecodeOptions(DecodeOptions):
 
     lm_weights: tuple[float, ...] = pydantic.Field((0.7, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0), min_length=1)
     prior_scale: float = pydantic.Field(1.0, ge=0, description="log-likelihood = log-posterior - this * log-prior")
+    average_phases: bool = pydantic.Field(
+        False, description="of bidirectional networks: see `pyasr.nn.network.Network.offline_log_posteriors`"
+    )
     transition_scale: float = pydantic.Field(0.3, ge=0, description="of transition log-probabilities in the graph")

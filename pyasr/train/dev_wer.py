@@ -41,7 +41,8 @@ class DevWer:
     def __call__(self, model: AcousticModel) -> float:
         """The lowest of these rates, per cent."""
         Network(model, self.frontend, self.fingerprint).save(self.folder)
-        source = NetworkSource(self.folder, self.senones, self.cuts, self.options.prior_scale)
+        prior_scale, average_phases = self.options.prior_scale, self.options.average_phases
+        source = NetworkSource(self.folder, self.senones, self.cuts, prior_scale, None, average_phases)
         cut_ids = list(self.references)
         grid = neighbours(self.scales, self.options.lm_weights)
         decoded = decode_cuts(source, cut_ids, self.graph, grid, self.options, self.executor, "decode dev")

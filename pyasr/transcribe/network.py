@@ -55,7 +55,7 @@ class NetworkRecogniser:
     def _log_posteriors(self, samples: np.ndarray) -> np.ndarray:
         network = self._model.network
         if self._streaming is None:
-            return network.log_posteriors(samples)
+            return network.offline_log_posteriors(samples, self._model.options.search.average_phases)
         stacked = torch.from_numpy(network.frontend.stacked(samples))
         if not len(stacked):
             return np.empty((0, network.model.num_senones), np.float32)

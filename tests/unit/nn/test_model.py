@@ -116,6 +116,25 @@ def network():
     return Network(AcousticModel(frontend.dim, 11, small()).eval(), frontend, "senones of this test")
 
 
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_phases_are_averaged_for_networks_that_cannot_follow_live_audio(bidirectional):
+    frontend = NetworkFrontend(LfbeOptions(num_mel_bins=8), np.full(8, 8, np.float32), np.full(8, 2, np.float32))
+    options = small(bidirectional=bidirectional)
+    network = Network(AcousticModel(frontend.dim, 5, options).eval(), frontend, "senones of this test")
+    for num_frames in (0, 2, 3, 4, 5, 20):
+        samples = 0.1 * np.random.default_rng(num_frames).normal(size=160 * num_frames).astype(np.float32)
+        plain = network.log_posteriors(samples)
+        averaged = network.offline_log_posteriors(samples, average_phases=True)
+        assert np.array_equal(network.offline_log_posteriors(samples, average_phases=False), plain)
+        if not bidirectional:
+            assert np.array_equal(averaged, plain)
+            continue
+        rows = network.phase_log_posteriors(samples, 3)  # row r begins at 10 ms frame r
+        places = [[min(max(3 * t + d, 0), len(rows) - 1) for d in (-1, 0, 1)] for t in range(len(plain))]
+        expected = np.array([rows[place].mean(axis=0) for place in places]).reshape(plain.shape)
+        np.testing.assert_allclose(averaged, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_a_network_is_saved_whole(network, tmp_path):
     network.model.log_priors.copy_(torch.linspace(-3, -1, 11))
     network.save(tmp_path / "network")
