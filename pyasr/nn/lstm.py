@@ -1,4 +1,4 @@
-"""LSTM layers behind one name: torch's own, or on the CPU our recurrence between torch's products."""
+"""LSTM layers behind one name: torch's own, or our recurrence between torch's products."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from pyasr.base.errors import ConfigError
+from pyasr.ops.cuda import is_built
 from pyasr.ops.lstm import lstm_recurrence
 
 CPU_HAS_BF16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
@@ -19,9 +20,9 @@ BACKENDS = ("auto", "native", "torch")
 class LSTM(torch.nn.LSTM):
     """`torch.nn.LSTM` with batch_first=True: the same state_dict, call and results.
 
-    backend: "torch"; "native", our recurrence (`pyasr.ops.lstm`), for float32 on the CPU, which differs in rounding
-    and in the random draws of the dropout between layers; "auto", native wherever it can be, since there it is at
-    least as fast on all shapes that were measured (benchmarks/lstm.py). ConfigError for any other.
+    backend: "torch"; "native", our recurrence (`pyasr.ops.lstm`), for float32, and on a GPU bfloat16, which differs in
+    rounding and in the random draws of the dropout between layers; "auto", native for float32 on the CPU, where it is
+    at least as fast on all shapes that were measured (benchmarks/lstm.py), else torch. ConfigError for any other.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class LSTM(torch.nn.LSTM):
                 outputs, state = self(frames[None], state)
                 return outputs[0], tuple(s.squeeze(1) for s in state)
             self.check_input(frames, None)
-            lengths = torch.full((frames.shape[0],), frames.shape[1])
+            lengths = torch.full((frames.shape[0],), frames.shape[1], device=frames.device)
             outputs, state = self._stack(frames.transpose(0, 1), lengths, state)
             return outputs.transpose(0, 1), state
 
@@ -73,29 +74,30 @@ class LSTM(torch.nn.LSTM):
         with _autocast_where_it_works(frames.device):
             if not self._is_native(frames):
                 return self._layers(frames, _reversal(lengths, frames))
-            lengths = lengths.to("cpu", torch.int64)
+            lengths = lengths.to(frames.device, torch.int64, non_blocking=True)
             return self._stack(_without_padding(frames.transpose(0, 1), lengths), lengths, None)[0].transpose(0, 1)
 
     def _is_native(self, frames: Tensor) -> bool:
         if self.backend == "torch":
             return False
-        able = (
-            frames.device.type == "cpu"
-            and frames.dtype == self.weight_hh_l0.dtype == torch.float32
-            and not torch.is_autocast_enabled("cpu")
-        )
-        if self.backend == "native" and not able:
+        kind = frames.device.type
+        autocast = kind in ("cpu", "cuda") and torch.is_autocast_enabled(kind)
+        on_cpu, on_gpu = kind == "cpu", kind == "cuda" and is_built()
+        dtypes = (torch.float32, torch.bfloat16) if on_gpu else (torch.float32,)
+        able = (on_cpu or on_gpu) and frames.dtype == self.weight_hh_l0.dtype and frames.dtype in dtypes
+        if self.backend == "native" and (autocast or not able):
             raise TypeError(
-                "the native LSTM is for float32 on the CPU without autocast, not for"
-                f" {frames.dtype} on {frames.device.type} with weights of {self.weight_hh_l0.dtype}"
-                f"{' under autocast' if torch.is_autocast_enabled('cpu') else ''}"
+                "the native LSTM is for float32 on the CPU, float32 or bfloat16 on a GPU where pyasr was built with"
+                f" CUDA, without autocast, not for {frames.dtype} on {kind} with weights of {self.weight_hh_l0.dtype}"
+                f"{' under autocast' if autocast else ''}"
             )
-        return able
+        return able and not autocast and (on_cpu or self.backend == "native")
 
     def _packed(self, packed: PackedSequence, state: Any) -> Any:
         """In the packed order, which is that of descending lengths."""
         self.check_input(packed.data, packed.batch_sizes)
         frames, lengths = pad_packed_sequence(PackedSequence(packed.data, packed.batch_sizes))
+        lengths = lengths.to(frames.device, non_blocking=True)
         if state is not None:
             state = self.permute_hidden(state, packed.sorted_indices)
         outputs, state = self._stack(frames, lengths, state)
@@ -127,8 +129,9 @@ class LSTM(torch.nn.LSTM):
             ]
             own = slice(layer * len(directions), (layer + 1) * len(directions))
             weights = [getattr(self, f"weight_hh{suffix}") for suffix in suffixes]
-            hidden, *last_state = lstm_recurrence(projected, weights, state[0][own], state[1][own], lengths)
-            last.append(last_state)
+            h_0, c_0 = (tensor[own] for tensor in state)
+            hidden, h_n, c_n = lstm_recurrence(projected, weights, h_0, c_0.float(), lengths)
+            last.append((h_n, c_n.to(c_0.dtype)))
         return hidden, tuple(torch.cat(tensors) for tensors in zip(*last))
 
     def _layers(self, hidden: Tensor, reverse: Tensor) -> Tensor:
@@ -156,7 +159,7 @@ def _autocast_where_it_works(device: torch.device) -> contextlib.AbstractContext
 
 def _inside(num_frames: int, lengths: Tensor) -> Tensor:
     """bool (T, N): frames before their sequence's end."""
-    return torch.arange(num_frames)[:, None] < lengths
+    return torch.arange(num_frames, device=lengths.device)[:, None] < lengths
 
 
 def _without_padding(frames: Tensor, lengths: Tensor) -> Tensor:
