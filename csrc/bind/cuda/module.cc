@@ -6,13 +6,17 @@
 
 namespace pyasr {
 void BindGtcCuda(pybind11::module_& m);
+void BindLatticeCuda(pybind11::module_& m);
 void BindLstmCuda(pybind11::module_& m);
 void BindPosteriorCuda(pybind11::module_& m);
+void BindStreamingCuda(pybind11::module_& m);
 }  // namespace pyasr
 
 PYBIND11_MODULE(_cuda, m) {
   m.doc() = "CUDA kernels of pyasr; pyasr.ops is their documented face.";
   pyasr::BindGtcCuda(m);
+  pyasr::BindLatticeCuda(m);
   pyasr::BindLstmCuda(m);
   pyasr::BindPosteriorCuda(m);
+  pyasr::BindStreamingCuda(m);
 }
