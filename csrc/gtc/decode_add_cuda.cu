@@ -9,9 +9,9 @@ namespace pyasr {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kMostMessages = 64;        // a launch; what kernels get as parameters is limited
+constexpr int kMostMessages = 64;  // a launch; what kernels get as parameters is limited
 constexpr int64_t kBlockElements = 1 << 14;
-constexpr int kCheckBlocks = 32;         // a message
+constexpr int kCheckBlocks = 32;  // a message
 
 struct Messages {
   int size;

@@ -9,8 +9,8 @@ namespace {
 
 constexpr unsigned kAll = 0xffffffffu;
 constexpr int kWarps = 8, kThreads = 32 * kWarps;
-constexpr int kQuads = 4;                          // groups of four elements a thread
-constexpr int kWarpElements = 32 * 4 * kQuads;     // neighbours; quad q of lane l begins at element q * 128 + 4 l
+constexpr int kQuads = 4;                       // groups of four elements a thread
+constexpr int kWarpElements = 32 * 4 * kQuads;  // neighbours; quad q of lane l begins at element q * 128 + 4 l
 constexpr int kTile = kWarps * kWarpElements;
 constexpr int kFinishBlocks = 64;
 
@@ -59,9 +59,9 @@ __device__ unsigned CountBefore(TileCount* tiles, int64_t tile, unsigned own) {
 }
 
 template <bool kAligned>
-__global__ void __launch_bounds__(kThreads) Encode(const float* __restrict__ grad, float* __restrict__ residual,
-                                                   int64_t n, float tau, int32_t* __restrict__ words,
-                                                   int64_t capacity, int64_t num_tiles, EncodeState* state) {
+__global__ void __launch_bounds__(kThreads)
+    Encode(const float* __restrict__ grad, float* __restrict__ residual, int64_t n, float tau,
+           int32_t* __restrict__ words, int64_t capacity, int64_t num_tiles, EncodeState* state) {
   __shared__ int64_t shared_tile;
   __shared__ unsigned shared_counts[kWarps], shared_before;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -189,7 +189,7 @@ void GtcEncodeCuda(const float* grad, float* residual, int64_t n, float tau, int
     const bool aligned = reinterpret_cast<uintptr_t>(grad) % 16 == 0 && reinterpret_cast<uintptr_t>(residual) % 16 == 0;
     const auto encode = aligned ? Encode<true> : Encode<false>;
     encode<<<static_cast<unsigned>(num_tiles), kThreads, 0, stream>>>(grad, residual, n, tau, words, capacity,
-                                                                       num_tiles, state);
+                                                                      num_tiles, state);
     CheckLaunch("GTC encode");
   }
   Finish<<<kFinishBlocks, 256, 0, stream>>>(state, words, capacity, tau, residual, count);

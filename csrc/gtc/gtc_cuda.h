@@ -2,9 +2,9 @@
 //
 // Bound: memory, as on the CPU. Encoding reads 8 bytes an element and writes 4, in one pass: a block of threads takes
 // the next tile of 4096 elements, counts its words, and learns where they go from the counts that the tiles before it
-// have published (Merrill & Garland, "Single-pass parallel prefix scan with decoupled look-back", 2016). Tiles are taken
-// in order by a ticket, so a block only waits for blocks that already run. Where most tiles hold a few words, what is
-// left beside the copy is one chain of published counts, 32 tiles a look.
+// have published (Merrill & Garland, "Single-pass parallel prefix scan with decoupled look-back", 2016). Tiles are
+// taken in order by a ticket, so a block only waits for blocks that already run. Where most tiles hold a few words,
+// what is left beside the copy is one chain of published counts, 32 tiles a look.
 #pragma once
 
 #include <cstdint>
@@ -15,14 +15,14 @@
 namespace pyasr {
 
 // What `count` of GtcEncodeCuda says instead of a number of words, when nothing is sent.
-constexpr int64_t kGtcNotFinite = -1;                 // minus the index of the first sum that is not finite
-constexpr int64_t kGtcNoRoom = -(int64_t{1} << 32);   // minus the number of words that would be sent
+constexpr int64_t kGtcNotFinite = -1;                // minus the index of the first sum that is not finite
+constexpr int64_t kGtcNoRoom = -(int64_t{1} << 32);  // minus the number of words that would be sent
 
 int64_t GtcEncodeScratchBytes(int64_t n);
 
-// As GtcEncode, into words (capacity,), count (1,). What that returns or throws for sums that are not finite and for too
-// little room is told by a negative count: the gradient is in the residual then, and words are undefined.
-// scratch: GtcEncodeScratchBytes(n), aligned to 8 bytes. None of the arrays overlap.
+// As GtcEncode, into words (capacity,), count (1,). What that returns or throws for sums that are not finite and for
+// too little room is told by a negative count: the gradient is in the residual then, and words are undefined. scratch:
+// GtcEncodeScratchBytes(n), aligned to 8 bytes. None of the arrays overlap.
 void GtcEncodeCuda(const float* grad, float* residual, int64_t n, float tau, int32_t* words, int64_t capacity,
                    int64_t* count, void* scratch, CudaStream stream);
 

@@ -215,8 +215,8 @@ void LatticeForwardBackwardCuda(const LatticeBatch& batch, const float* loglikes
                                 double* posteriors, double* gradient, int64_t* status, CudaStream stream) {
   if (batch.size == 0) return;
   ForwardBackward<<<static_cast<unsigned>(batch.size), kThreads, 0, stream>>>(
-      batch, loglikes, utterance_stride, frame_stride, scale, values, scratch, num_states, num_arcs, log_total, expected,
-      posteriors, gradient, status);
+      batch, loglikes, utterance_stride, frame_stride, scale, values, scratch, num_states, num_arcs, log_total,
+      expected, posteriors, gradient, status);
   CheckLaunch("lattice forward-backward");
 }
 

@@ -1,9 +1,10 @@
-// The lattice forward-backward on a GPU: the numbers of lattice_forward_backward.h to some roundings, summed in the same
-// order, so the same in each run.
+// The lattice forward-backward on a GPU: the numbers of lattice_forward_backward.h to some roundings, summed in the
+// same order, so the same in each run.
 //
-// A block of threads takes a lattice, level by level (lattice_plan.h), a thread a state. Bound: what waits for each other,
-// two dependent reads of memory and a barrier a level and pass, about a microsecond or two; lattices are independent, and
-// a GPU takes several hundred at once. Bytes are as on the CPU, some 90 an arc, and do not count beside that.
+// A block of threads takes a lattice, level by level (lattice_plan.h), a thread a state. Bound: what waits for each
+// other, two dependent reads of memory and a barrier a level and pass, about a microsecond or two; lattices are
+// independent, and a GPU takes several hundred at once. Bytes are as on the CPU, some 90 an arc, and do not count
+// beside that.
 #pragma once
 
 #include <cstdint>

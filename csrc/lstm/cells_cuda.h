@@ -80,8 +80,9 @@ __device__ inline LstmCellGradient BackwardCell(const float* gates, float cell_b
   const float i = gates[0], f = gates[1], g = gates[2], o = gates[3];
   const float t = LstmFunctions<T>::Tanh(cell);
   const float d = fmaf(d_output * o, 1.0f - t * t, d_cell);
-  return {{d * g * i * (1.0f - i), d * cell_before * f * (1.0f - f), d * i * (1.0f - g * g), d_output * t * o * (1.0f - o)},
-          d * f};
+  return {
+      {d * g * i * (1.0f - i), d * cell_before * f * (1.0f - f), d * i * (1.0f - g * g), d_output * t * o * (1.0f - o)},
+      d * f};
 }
 
 }  // namespace pyasr

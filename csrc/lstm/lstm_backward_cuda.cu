@@ -41,7 +41,8 @@ __global__ void __launch_bounds__(kLstmThreads, 1)
     const bool inside = unit < units && k < 4 * units;
     uint4 eight = make_uint4(0, 0, 0, 0);
     if (inside) {
-      eight = *reinterpret_cast<const uint4*>(static_cast<const T*>(d.weight_hh) + static_cast<int64_t>(k) * units + unit);
+      eight =
+          *reinterpret_cast<const uint4*>(static_cast<const T*>(d.weight_hh) + static_cast<int64_t>(k) * units + unit);
     }
     const T* const values = reinterpret_cast<const T*>(&eight);
 #pragma unroll

@@ -43,7 +43,8 @@ __global__ void __launch_bounds__(kThreads) Forward(Frame frame, const T* __rest
   float sums[4];
   for (int gate = 0; gate < 4; ++gate) {
     const int64_t at = gate * units + u;
-    sums[gate] = ToFloat(static_cast<const T*>(d.projected)[row * 4 * units + at]) + ToFloat(recurrent[n * 4 * units + at]);
+    sums[gate] =
+        ToFloat(static_cast<const T*>(d.projected)[row * 4 * units + at]) + ToFloat(recurrent[n * 4 * units + at]);
   }
   const LstmCell cell = ForwardCell<T>(sums, d.last_cell[i]);
   d.last_cell[i] = cell.cell;

@@ -1,9 +1,9 @@
 // The recurrence of an LSTM layer on a GPU: the results of lstm.h, in float32 or with tensors of bfloat16, whose cells
 // and sums are float32 all the same.
 //
-// Two ways. Step by step: for each frame a product by cuBLAS, which comes from outside, and one pass over gates, cell and
-// output (LstmCellForward, LstmCellBackward). A frame then costs two launches and reads all recurrent weights from the L2
-// cache.
+// Two ways. Step by step: for each frame a product by cuBLAS, which comes from outside, and one pass over gates, cell
+// and output (LstmCellForward, LstmCellBackward). A frame then costs two launches and reads all recurrent weights from
+// the L2 cache.
 //
 // Persistent (LstmPersistentForward, LstmPersistentBackward; bfloat16): one launch for all frames. Blocks, which all
 // run at once, share units and sequences out among them; each keeps the weights of its units in shared memory, and
@@ -57,8 +57,8 @@ struct LstmCudaBackward {
 // last_state and last_cell become the first ones: before the first frame of LstmCellForward.
 void LstmCellStart(LstmType type, const LstmShape& shape, const LstmCudaForward& d, CudaStream stream);
 
-// Frame number `step` of a direction's order: recurrent (N, 4 H), the product of last_state with the weights, of `type`.
-// Where a sequence has no such frame its output is 0, and its state stays.
+// Frame number `step` of a direction's order: recurrent (N, 4 H), the product of last_state with the weights, of
+// `type`. Where a sequence has no such frame its output is 0, and its state stays.
 void LstmCellForward(LstmType type, const LstmShape& shape, bool reverse, int64_t step, const int64_t* lengths,
                      const void* recurrent, const LstmCudaForward& d, CudaStream stream);
 
@@ -72,14 +72,14 @@ void LstmCellBackward(LstmType type, const LstmShape& shape, bool reverse, int64
 
 // How the persistent kernels would share the work out on a device; units 0: they cannot run.
 struct LstmPlan {
-  int units;     // of a block
-  int slices;    // of units
-  int groups;    // of sequences
-  int rows;      // sequences of a group, a multiple of 16
-  int tiles;     // of 16 sequences, multiplied together
+  int units;   // of a block
+  int slices;  // of units
+  int groups;  // of sequences
+  int rows;    // sequences of a group, a multiple of 16
+  int tiles;   // of 16 sequences, multiplied together
   int64_t shared_bytes;
 };
-LstmPlan PlanLstmForward(const LstmShape& shape);   // for the current device
+LstmPlan PlanLstmForward(const LstmShape& shape);  // for the current device
 LstmPlan PlanLstmBackward(const LstmShape& shape);
 
 // Counters of the barriers, which the launchers clear: this many bytes.

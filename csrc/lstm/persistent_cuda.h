@@ -1,5 +1,5 @@
-// What the two persistent kernels share, for .cu files: the sharing out of the work, the product on tensor cores, and the
-// barrier between frames.
+// What the two persistent kernels share, for .cu files: the sharing out of the work, the product on tensor cores, and
+// the barrier between frames.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -13,7 +13,7 @@
 namespace pyasr {
 
 constexpr int kLstmWarps = 8, kLstmThreads = 32 * kLstmWarps;
-constexpr int kLstmChunk = 32;         // columns that a warp multiplies at a time
+constexpr int kLstmChunk = 32;          // columns that a warp multiplies at a time
 constexpr int kLstmCounterBytes = 128;  // a counter has a cache line of its own
 constexpr int kLstmMostCounters = static_cast<int>(kLstmScratchBytes) / kLstmCounterBytes;
 
@@ -138,13 +138,16 @@ inline LstmPlan PlanLstm(const LstmShape& shape, int k_of_unit, int columns_of_u
       const int64_t slices = (shape.units + units - 1) / units, blocks = slices * shape.directions;
       if (shared > most_shared || blocks > processors) continue;
       const int64_t most = std::min<int64_t>(processors / blocks, kLstmMostCounters / shape.directions);
-      const int64_t tiles_of_group = (tiles_of_batch + std::min(most, tiles_of_batch) - 1) / std::min(most, tiles_of_batch);
+      const int64_t tiles_of_group =
+          (tiles_of_batch + std::min(most, tiles_of_batch) - 1) / std::min(most, tiles_of_batch);
       const int64_t groups = (tiles_of_batch + tiles_of_group - 1) / tiles_of_group;
       const int64_t rounds = (tiles_of_group + tiles - 1) / tiles, rows = tiles_of_group * 16;
-      // Cycles of a frame: tensor cores, shared memory (weights; sums written and read), the L2 cache. Rates of an H100.
-      const double cost = static_cast<double>(rows) * columns * static_cast<double>(k) / 1280 +
-                          static_cast<double>(rounds * (LstmWeightBytes(columns, k) + 2 * LstmSumsBytes(columns, tiles))) / 128 +
-                          static_cast<double>(blocks * groups * rows * k * 2) / 2800 + 500.0 * static_cast<double>(rounds);
+      // Cycles of a frame: tensor cores, shared memory (weights; sums written and read), the L2 cache. Rates of an
+      // H100.
+      const double cost =
+          static_cast<double>(rows) * columns * static_cast<double>(k) / 1280 +
+          static_cast<double>(rounds * (LstmWeightBytes(columns, k) + 2 * LstmSumsBytes(columns, tiles))) / 128 +
+          static_cast<double>(blocks * groups * rows * k * 2) / 2800 + 500.0 * static_cast<double>(rounds);
       if (best.units != 0 && cost >= least) continue;
       least = cost;
       best = {units, static_cast<int>(slices), static_cast<int>(groups), static_cast<int>(rows), tiles, shared};
@@ -157,9 +160,9 @@ inline LstmPlan PlanLstm(const LstmShape& shape, int k_of_unit, int columns_of_u
 template <typename... Parameters>
 void LaunchTogether(void (*kernel)(Parameters...), const LstmPlan& plan, int64_t directions, CudaStream stream,
                     Parameters... parameters) {
-  CheckCuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                 static_cast<int>(plan.shared_bytes)),
-            "shared memory of the LSTM");
+  CheckCuda(
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(plan.shared_bytes)),
+      "shared memory of the LSTM");
   void* arguments[] = {&parameters...};
   const dim3 grid(plan.slices, plan.groups, static_cast<unsigned>(directions));
   CheckCuda(cudaLaunchCooperativeKernel(reinterpret_cast<const void*>(kernel), grid, dim3(kLstmThreads), arguments,

@@ -51,7 +51,9 @@ struct Fp32 {
     const float4 v = *reinterpret_cast<const float4*>(x.values + n * x.stride + column);
     *sum = fmaf(w.x, v.x, fmaf(w.y, v.y, fmaf(w.z, v.z, fmaf(w.w, v.w, *sum))));
   }
-  static __device__ float Scaled(Sum sum, const StreamingMatrix&, int64_t, const StreamingVectors&, int64_t) { return sum; }
+  static __device__ float Scaled(Sum sum, const StreamingMatrix&, int64_t, const StreamingVectors&, int64_t) {
+    return sum;
+  }
   static __device__ const void* Row(const StreamingMatrix& m, int64_t row) {
     return static_cast<const float*>(m.weights) + row * m.stride;
   }
@@ -72,7 +74,9 @@ struct Bf16Weights {
     };
     pair(w.x, low.x, low.y), pair(w.y, low.z, low.w), pair(w.z, high.x, high.y), pair(w.w, high.z, high.w);
   }
-  static __device__ float Scaled(Sum sum, const StreamingMatrix&, int64_t, const StreamingVectors&, int64_t) { return sum; }
+  static __device__ float Scaled(Sum sum, const StreamingMatrix&, int64_t, const StreamingVectors&, int64_t) {
+    return sum;
+  }
   static __device__ const void* Row(const StreamingMatrix& m, int64_t row) {
     return static_cast<const uint16_t*>(m.weights) + row * m.stride;
   }
@@ -163,9 +167,9 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <typename P>
-__global__ void __launch_bounds__(kThreads) Linear(StreamingMatrix weight, const float* bias, int64_t outputs,
-                                                   int64_t units, int64_t streams, StreamingVectors input, float* y,
-                                                   int64_t y_stride) {
+__global__ void __launch_bounds__(kThreads)
+    Linear(StreamingMatrix weight, const float* bias, int64_t outputs, int64_t units, int64_t streams,
+           StreamingVectors input, float* y, int64_t y_stride) {
   const int64_t row = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / 32;
   if (row >= outputs) return;  // the whole warp
   const int lane = threadIdx.x % 32;
@@ -181,7 +185,8 @@ __global__ void __launch_bounds__(kThreads) Linear(StreamingMatrix weight, const
 }
 
 // In place; a block a stream.
-__global__ void __launch_bounds__(kThreads) LogSoftmax(float* y, int64_t y_stride, int64_t outputs, const int32_t* good) {
+__global__ void __launch_bounds__(kThreads)
+    LogSoftmax(float* y, int64_t y_stride, int64_t outputs, const int32_t* good) {
   float* const row = y + blockIdx.x * y_stride;
   float max = -INFINITY;
   for (int64_t i = threadIdx.x; i < outputs; i += kThreads) max = fmaxf(max, row[i]);
@@ -211,8 +216,8 @@ __global__ void __launch_bounds__(kThreads)
   if (threadIdx.x == 0) good[n] = all;
 }
 
-__global__ void __launch_bounds__(kThreads) Copy(const float* from, int64_t from_stride, int64_t size,
-                                                 StreamingVectors to) {
+__global__ void __launch_bounds__(kThreads)
+    Copy(const float* from, int64_t from_stride, int64_t size, StreamingVectors to) {
   for (int64_t i = threadIdx.x; i < to.stride; i += kThreads) {
     to.values[blockIdx.x * to.stride + i] = i < size ? from[blockIdx.x * from_stride + i] : 0.0f;
   }
@@ -235,15 +240,15 @@ __global__ void __launch_bounds__(kThreads) Quantise(StreamingVectors vectors) {
   if (threadIdx.x == 0) vectors.scale[blockIdx.x] = (small ? 0.0f : max / 32767.0f) + zeros;
 }
 
-__global__ void __launch_bounds__(kThreads) Hidden(StreamingVectors hidden, int64_t units, const int32_t* good, float* y,
-                                                   int64_t y_stride) {
+__global__ void __launch_bounds__(kThreads)
+    Hidden(StreamingVectors hidden, int64_t units, const int32_t* good, float* y, int64_t y_stride) {
   for (int64_t i = threadIdx.x; i < units; i += kThreads) {
     y[blockIdx.x * y_stride + i] = good[blockIdx.x] ? hidden.values[blockIdx.x * hidden.stride + i] : NAN;
   }
 }
 
-__global__ void __launch_bounds__(kThreads) Finish(const float* last, int64_t stride, int64_t streams, int64_t units,
-                                                   const int32_t* good, float* hidden) {
+__global__ void __launch_bounds__(kThreads)
+    Finish(const float* last, int64_t stride, int64_t streams, int64_t units, const int32_t* good, float* hidden) {
   if (!good[blockIdx.x % streams]) return;
   for (int64_t i = threadIdx.x; i < units; i += kThreads) {
     hidden[blockIdx.x * units + i] = last[blockIdx.x * stride + i];

@@ -1,10 +1,10 @@
 // The streaming step of streaming.h on a GPU.
 //
 // Bound: reading every weight once, 49 MB of bfloat16 for 5 layers of 768 units with 3183 outputs; they nearly fit into
-// the L2 cache of an H100. Each layer waits for the one below, so a frame is a chain of one launch a layer (two in int8,
-// where vectors are rounded first), one for the output layer and one for its log-softmax: captured into a graph, these
-// cost about as much as the weights. A warp has a unit, the four rows of whose gates it multiplies with up to 4 streams at
-// a time, so weights are read once for every 4 streams, from the L2 cache after the first time.
+// the L2 cache of an H100. Each layer waits for the one below, so a frame is a chain of one launch a layer (two in
+// int8, where vectors are rounded first), one for the output layer and one for its log-softmax: captured into a graph,
+// these cost about as much as the weights. A warp has a unit, the four rows of whose gates it multiplies with up to 4
+// streams at a time, so weights are read once for every 4 streams, from the L2 cache after the first time.
 #pragma once
 
 #include <cstdint>
@@ -37,8 +37,8 @@ struct StreamingVectors {
   int64_t stride;
 };
 
-// good (N,): 1 where x (N, T, D) and the state (layers, N, H) of a stream are finite, else 0. Copies the hidden outputs to
-// before (layers, N, stride).
+// good (N,): 1 where x (N, T, D) and the state (layers, N, H) of a stream are finite, else 0. Copies the hidden outputs
+// to before (layers, N, stride).
 void StreamingStart(const float* x, int64_t streams, int64_t frames, int64_t inputs, const float* hidden,
                     const float* cell, int64_t layers, int64_t units, float* before, int64_t stride, int32_t* good,
                     CudaStream stream);

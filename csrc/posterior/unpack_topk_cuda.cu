@@ -18,9 +18,9 @@ __device__ int ReadId(const uint8_t* row, int id_bits, int i) {
 }
 
 // A warp a row; lane l has numbers l and l + 32.
-__global__ void __launch_bounds__(32 * kWarps) Unpack(const uint8_t* __restrict__ packed, int64_t stride,
-                                                      int64_t num_rows, TopkFormat format, const TopkLevels* levels,
-                                                      int32_t* __restrict__ ids, float* __restrict__ logp) {
+__global__ void __launch_bounds__(32 * kWarps)
+    Unpack(const uint8_t* __restrict__ packed, int64_t stride, int64_t num_rows, TopkFormat format,
+           const TopkLevels* levels, int32_t* __restrict__ ids, float* __restrict__ logp) {
   const int lane = threadIdx.x % 32, k = static_cast<int>(format.k), id_bits = format.id_bits;
   const int64_t row = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / 32;
   if (row >= num_rows) return;  // the whole warp

@@ -186,9 +186,7 @@ def _decode_add_on_gpu(
             arguments.append((words.data_ptr(), len(words), 0))
         kept.append((words, count))
     status = torch.empty((), dtype=torch.int64, device=out.device)
-    cuda.kernels.gtc_decode_add(
-        *cuda.place(out.device), arguments, step, out.data_ptr(), len(out), status.data_ptr()
-    )
+    cuda.kernels.gtc_decode_add(*cuda.place(out.device), arguments, step, out.data_ptr(), len(out), status.data_ptr())
     return status
 
 

@@ -20,8 +20,8 @@ void ForwardBackward(int device, Address stream, int64_t size, const std::array<
   const auto offsets = [&](int i) { return Pointer<const int64_t>(batch[i]); };
   const auto numbers = [&](int i) { return Pointer<const int32_t>(batch[i]); };
   const auto costs = [&](int i) { return Pointer<const float>(batch[i]); };
-  const LatticeBatch on_device{size,        offsets(0),  offsets(1),  offsets(2),  offsets(3),  offsets(4),  numbers(5),
-                               numbers(6),  numbers(7),  numbers(8),  costs(9),    costs(10),   numbers(11), numbers(12),
+  const LatticeBatch on_device{size,        offsets(0),  offsets(1),  offsets(2),  offsets(3), offsets(4),  numbers(5),
+                               numbers(6),  numbers(7),  numbers(8),  costs(9),    costs(10),  numbers(11), numbers(12),
                                numbers(13), numbers(14), numbers(15), numbers(16), numbers(17)};
   const CudaDeviceGuard guard(device);
   LatticeForwardBackwardCuda(on_device, Pointer<const float>(loglikes), utterance_stride, frame_stride, scale,

@@ -20,15 +20,16 @@ using Sizes = std::array<int64_t, 4>;
 
 LstmShape ShapeOf(const Sizes& sizes) {
   const LstmShape shape{sizes[0], sizes[1], sizes[2], sizes[3]};
-  PYASR_CHECK(shape.directions == 1 || shape.directions == 2, "there are ", shape.directions, " directions, not 1 or 2");
+  PYASR_CHECK(shape.directions == 1 || shape.directions == 2, "there are ", shape.directions,
+              " directions, not 1 or 2");
   PYASR_CHECK(shape.batch * shape.units <= int64_t{1} << 31, "more than 2^31 cells");
   return shape;
 }
 
 LstmCudaForward ForwardOf(const Addresses& a) {
-  return {Pointer<const void>(a[0]), Pointer<const void>(a[1]), Pointer<const void>(a[2]),
-          Pointer<const float>(a[3]), Pointer<void>(a[4]),      Pointer<void>(a[5]),
-          Pointer<float>(a[6]),       Pointer<void>(a[7]),      Pointer<float>(a[8])};
+  return {Pointer<const void>(a[0]),  Pointer<const void>(a[1]), Pointer<const void>(a[2]),
+          Pointer<const float>(a[3]), Pointer<void>(a[4]),       Pointer<void>(a[5]),
+          Pointer<float>(a[6]),       Pointer<void>(a[7]),       Pointer<float>(a[8])};
 }
 
 LstmCudaBackward BackwardOf(const Addresses& a) {
