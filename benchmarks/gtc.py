@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from common import best_s, main, row
+from common import best_s, gpu_medians_s, main, row
 
 from pyasr.ops import gtc_compress, gtc_decode_add, gtc_decompress, gtc_encode
 
@@ -164,5 +164,49 @@ def measure() -> list[dict]:
     ]
 
 
+# The same on a GPU, against torch there; the bound of encoding is the bandwidth of a copy, bytes read and written
+
+
+def measure_encode_on_gpu(density: float) -> list[dict]:
+    even = (torch.rand(N, generator=torch.Generator().manual_seed(0)) - 0.5).cuda()
+    odd = -even
+    index = message(density, 0).long().cuda() >> 1
+    even[index] = odd[index] = torch.where(index % 2 == 0, 1.25, -1.25)
+    residuals, steps = [torch.zeros(N, device="cuda") for _ in range(2)], [0, 0]
+    words = torch.empty(N, dtype=torch.int32, device="cuda")
+
+    def step(i: int, encode: Callable) -> None:
+        encode(odd if steps[i] % 2 else even, residuals[i])
+        steps[i] += 1
+
+    source, target = even.clone(), odd.clone()
+    ours, peer, copy = gpu_medians_s(
+        lambda: step(0, lambda g, r: gtc_encode(g, r, TAU, out=words)),
+        lambda: step(1, encode_with_torch),
+        lambda: target.copy_(source),
+    )
+    assert torch.equal(*residuals)
+    name = f"gtc_encode, n = {N}, density {density:.0e}, GPU"
+    return [row(name, "elements/s", N / ours, N / peer, "torch, GPU", bound=8 * N / copy / 12, on_gpu=True)]
+
+
+def measure_decode_on_gpu(density: float) -> list[dict]:
+    messages = [message(density, seed).cuda() for seed in range(WORKERS)]
+    outs = [torch.zeros(N, device="cuda") for _ in range(2)]
+    ours, peer = gpu_medians_s(
+        lambda: gtc_decode_add(messages, TAU, outs[0]), lambda: add_with_index_add(messages, outs[1])
+    )
+    assert torch.equal(*outs)
+    total = sum(len(words) for words in messages)
+    name = f"gtc_decode_add of {WORKERS} messages, n = {N}, density {density:.0e}, GPU"
+    return [row(name, "words/s", total / ours, total / peer, "torch index_add_, GPU", on_gpu=True)]
+
+
+def measure_on_gpu() -> list[dict]:
+    return [
+        r for work in (measure_encode_on_gpu, measure_decode_on_gpu) for density in (1e-3, 1e-2) for r in work(density)
+    ]
+
+
 if __name__ == "__main__":
-    main(__doc__.splitlines()[0], measure)
+    main(__doc__.splitlines()[0], measure, measure_on_gpu)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from common import main, row
+from common import gpu_medians_s, main, row
 
 from pyasr.nn import LSTM
 from pyasr.nn.lstm import CPU_HAS_BF16
@@ -53,8 +53,8 @@ def products(lstm: LSTM, num_rows: int, training: bool) -> Callable[[], None]:
     operands = []
     for name, weight in lstm.named_parameters():
         if name.startswith("weight"):
-            x = torch.randn(num_rows, weight.shape[1])
-            operands.append((x, weight.detach(), torch.randn(num_rows, weight.shape[0])))
+            x, gradient = (weight.detach().new_empty(num_rows, size).normal_() for size in reversed(weight.shape))
+            operands.append((x, weight.detach(), gradient))
 
     def run() -> None:
         for x, weight, gradient in operands:
@@ -109,5 +109,35 @@ def measure() -> list[dict]:
     return rows
 
 
+# layers, units, bidirectional, sequences, frames: the student on a GPU, and a teacher
+SHAPES_ON_GPU = [(5, 768, False, n, t) for n in (64, 256) for t in (32, 400)] + [(5, 768, True, 64, 400)]
+
+
+def measure_on_gpu() -> list[dict]:
+    """bfloat16, against cuDNN in bfloat16."""
+    rows = []
+    for layers, units, bidirectional, batch, frames in SHAPES_ON_GPU:
+        ours, peer = (
+            LSTM(INPUT, units, layers, bidirectional, backend=backend).to("cuda", torch.bfloat16)
+            for backend in ("native", "torch")
+        )
+        peer.load_state_dict(ours.state_dict())
+        peer.flatten_parameters()
+        weights = sum(weight.numel() for name, weight in ours.named_parameters() if name.startswith("weight"))
+        x = ours.weight_hh_l0.detach().new_empty(batch, frames, INPUT).normal_()
+        gradient = x.new_empty(batch, frames, units * (1 + bidirectional)).normal_()
+        shape = f"{layers}x{units}{' bidirectional' if bidirectional else ''}, N = {batch}, T = {frames}"
+        for what, flops, training, work in (
+            ("forward", 2, False, lambda lstm, x=x: forward(lstm, x)),
+            ("training step", 6, True, lambda lstm, x=x, gradient=gradient: train(lstm, x, gradient)),
+        ):
+            bound = products(ours, batch * frames, training)
+            seconds = gpu_medians_s(lambda w=work, m=ours: w(m), lambda w=work, m=peer: w(m), bound, rounds=7)
+            speed = [flops * weights * batch * frames / s / 1e12 for s in seconds]
+            name = f"lstm {what} {shape}, bfloat16, GPU"
+            rows.append(row(name, "TFLOP/s", speed[0], speed[1], "cuDNN", bound=speed[2], on_gpu=True))
+    return rows
+
+
 if __name__ == "__main__":
-    main(__doc__.splitlines()[0], measure)
+    main(__doc__.splitlines()[0], measure, measure_on_gpu)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import main, row
+from common import gpu_medians_s, main, row
 
 import pyasr.ops
 from pyasr.ops import reference
@@ -97,5 +97,28 @@ def measure() -> list[dict]:
     return rows
 
 
+def measure_on_gpu() -> list[dict]:
+    """The bound is reading the logits at the bandwidth of a copy, bytes read and written."""
+    rows = []
+    for num_senones in (98, 284, 3183, 60000):
+        frames = shaped_logits(5 * BYTES // 4 // num_senones, num_senones).cuda()
+        for logits in (frames, frames.bfloat16()):
+            ours_ids, ours = pyasr.ops.unpack_topk(pyasr.ops.pack_topk(logits, K), K, num_senones)
+            theirs, ids = with_torch(logits.float())
+            same = ours_ids == ids
+            assert same.float().mean() > 0.5 and (ours - theirs)[same].abs().max() < 0.3
+            copied = torch.empty_like(logits)
+            ours_s, peer_s, copy_s = gpu_medians_s(
+                lambda x=logits: pyasr.ops.pack_topk(x, K),
+                lambda x=logits: with_torch(x),
+                lambda x=logits, y=copied: y.copy_(x),
+            )
+            name = f"pack_topk, k = {K}, S = {num_senones}, {str(logits.dtype).removeprefix('torch.')}, GPU"
+            bound, n = 2 * len(logits) / copy_s, len(logits)
+            what = "torch topk and logsumexp, GPU"
+            rows.append(row(name, "frames/s", n / ours_s, n / peer_s, what, bound, on_gpu=True))
+    return rows
+
+
 if __name__ == "__main__":
-    main(__doc__.splitlines()[0], measure)
+    main(__doc__.splitlines()[0], measure, measure_on_gpu)

@@ -2,16 +2,33 @@
 // into a Python ValueError.
 #pragma once
 
-#include <sstream>
+#include <cstdio>
 #include <stdexcept>
+#include <string>
+#include <type_traits>
 
 namespace pyasr {
 
+// As streams write them, but without streams: a process that has loaded torch for CUDA was seen to crash in those of a
+// module that it loaded later.
+template <typename T>
+void AppendTo(std::string* message, const T& part) {
+  if constexpr (std::is_floating_point_v<T>) {
+    char digits[32];
+    std::snprintf(digits, sizeof digits, "%g", static_cast<double>(part));
+    *message += digits;
+  } else if constexpr (std::is_arithmetic_v<T>) {
+    *message += std::to_string(part);
+  } else {
+    *message += part;
+  }
+}
+
 template <typename... Parts>
 [[noreturn]] void Fail(const Parts&... parts) {
-  std::ostringstream message;
-  (message << ... << parts);
-  throw std::invalid_argument(message.str());
+  std::string message;
+  (AppendTo(&message, parts), ...);
+  throw std::invalid_argument(message);
 }
 
 }  // namespace pyasr

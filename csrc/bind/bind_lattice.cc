@@ -9,6 +9,7 @@
 #include "bind/arrays.h"
 #include "hmm/check_lattice.h"
 #include "hmm/lattice_forward_backward.h"
+#include "hmm/lattice_plan.h"
 
 namespace py = pybind11;
 
@@ -38,6 +39,22 @@ py::array_t<T> Owning(std::vector<T>&& numbers) {
   auto* kept = new std::vector<T>(std::move(numbers));
   const py::capsule owner(kept, [](void* p) { delete static_cast<std::vector<T>*>(p); });
   return py::array_t<T>(static_cast<py::ssize_t>(kept->size()), kept->data(), owner);
+}
+
+// The arrays of LatticePlan in their order.
+py::tuple Plan(const Arrays& arrays, int64_t num_frames, int64_t num_senones) {
+  const Lattice lattice = LatticeOf(arrays);
+  LatticePlan plan;
+  {
+    py::gil_scoped_release release;
+    CheckLattice(lattice, num_frames, num_senones);
+    plan = PlanLattice(lattice, num_senones);
+  }
+  return py::make_tuple(Owning(std::move(plan.state)), Owning(std::move(plan.level_begin)),
+                        Owning(std::move(plan.out_begin)), Owning(std::move(plan.in_begin)),
+                        Owning(std::move(plan.in_arc)), Owning(std::move(plan.pair_frame)),
+                        Owning(std::move(plan.pair_senone)), Owning(std::move(plan.pair_begin)),
+                        Owning(std::move(plan.pair_arc)));
 }
 
 py::list ForwardBackward(const std::vector<Utterance>& utterances, double scale, int num_threads) {
@@ -72,6 +89,7 @@ py::list ForwardBackward(const std::vector<Utterance>& utterances, double scale,
 void BindLattice(py::module_& m) {
   py::register_exception<LatticeError>(m, "LatticeError", PyExc_ValueError);
   m.def("check_lattice", &Check, py::arg("lattice"), py::arg("num_frames"));
+  m.def("lattice_plan", &Plan, py::arg("lattice"), py::arg("num_frames"), py::arg("num_senones"));
   m.def("lattice_forward_backward", &ForwardBackward, py::arg("utterances"), py::arg("acoustic_scale"),
         py::arg("num_threads"));
 }

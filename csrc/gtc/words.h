@@ -7,13 +7,14 @@
 
 #include <cstdint>
 
+#include "base/host_device.h"
 #include "base/span.h"
 
 namespace pyasr {
 
 constexpr int64_t kMaxGtcSize = int64_t{1} << 30;
 
-inline int32_t GtcIndex(int32_t word) { return word >> 1; }
+PYASR_HOST_DEVICE inline int32_t GtcIndex(int32_t word) { return word >> 1; }
 
 // Throws std::invalid_argument unless 0 <= n <= 2^30.
 void CheckGtcSize(int64_t n);

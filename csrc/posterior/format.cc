@@ -26,7 +26,7 @@ TopkLevels MakeLevels() {
   for (int d = 0; d < kLastGap; ++d) levels.gap_middle[d] = (levels.gap[d] + levels.gap[d + 1]) / 2;
   levels.gap_middle[kLastGap] = std::numeric_limits<double>::infinity();
   int code = 0;
-  for (size_t cell = 0; cell < levels.code_of_cell.size(); ++cell) {
+  for (size_t cell = 0; cell < sizeof levels.code_of_cell; ++cell) {
     while (levels.gap_middle[code] * kGapCells < static_cast<double>(cell)) ++code;
     levels.code_of_cell[cell] = static_cast<uint8_t>(code);
   }

@@ -19,8 +19,10 @@
 // beyond the last level (-inf among the logits, too) is stored as that level, and counting begins anew behind it.
 #pragma once
 
-#include <array>
+#include <cmath>
 #include <cstdint>
+
+#include "base/host_device.h"
 
 namespace pyasr {
 
@@ -41,21 +43,42 @@ struct TopkFormat {
 };
 
 struct TopkLevels {
-  std::array<double, 256> gap;         // -log r_d in nats, ascending from 0
-  std::array<double, 256> ratio;       // r_d, exact
-  std::array<double, 256> gap_middle;  // between gap[d] and gap[d + 1]; behind the last, infinity
-  std::array<double, 256> tail_odds;   // t_c / (1 - t_c)
+  double gap[256];         // -log r_d in nats, ascending from 0
+  double ratio[256];       // r_d, exact
+  double gap_middle[256];  // between gap[d] and gap[d + 1]; behind the last, infinity
+  double tail_odds[256];   // t_c / (1 - t_c)
   // The least code of gaps in [cell / kGapCells, (cell + 1) / kGapCells) nats. The levels lie farther apart than a cell
   // is wide, so the greatest is 1 more at most.
-  std::array<uint8_t, kGapCells * 23> code_of_cell;
+  uint8_t code_of_cell[kGapCells * 23];
 
   // The nearest level's code; of two equally near ones the lower.
-  int GapCode(double gap) const {
-    const double inside = gap > 0 ? (gap < 22.5 ? gap : 22.5) : 0;
+  PYASR_HOST_DEVICE int GapCode(double gap_in_nats) const {
+    const double inside = gap_in_nats > 0 ? (gap_in_nats < 22.5 ? gap_in_nats : 22.5) : 0;
     const int code = code_of_cell[static_cast<int>(inside * kGapCells)];
-    return code + (gap_middle[code] < gap);
+    return code + (gap_middle[code] < gap_in_nats);
+  }
+
+  // The code of the gap between two neighbours. carry: exact minus stored, what the next gap makes good; 0 at first.
+  PYASR_HOST_DEVICE int NextGapCode(float left, float right, double* carry) const {
+    // Both -inf: their difference is NaN, and they are equal.
+    const double step = left == right ? 0.0 : static_cast<double>(left) - right;
+    const double wanted = step + *carry;
+    const int code = GapCode(wanted);
+    *carry = code == kLastGap ? 0.0 : wanted - gap[code];
+    return code;
+  }
+
+  // log p_1 from the tail's code and p_2 / p_1 + p_3 / p_1 + ..: log(1 - t) - log(1 + others), 1 - t = 1 / (1 + odds).
+  PYASR_HOST_DEVICE double LogHighest(uint8_t tail_code, double others) const {
+    return -::log1p(tail_odds[tail_code]) - ::log1p(others);
   }
 };
+
+// Steps of sqrt(tail) against sqrt(head).
+PYASR_HOST_DEVICE inline uint8_t TailCode(double tail, double head) {
+  const double a = ::sqrt(tail), b = ::sqrt(head), level = ::floor(256 * (a / (a + b)));
+  return static_cast<uint8_t>(level < 255.0 ? level : 255.0);
+}
 
 const TopkLevels& Levels();
 

@@ -43,25 +43,13 @@ template <typename T>
   Fail("row ", row, ": all ", size, " logits are -inf");
 }
 
-// Steps of sqrt(tail) against sqrt(head), see format.h.
-uint8_t TailCode(double tail, double head) {
-  const double a = std::sqrt(tail), b = std::sqrt(head);
-  return static_cast<uint8_t>(std::min(255.0, std::floor(256 * (a / (a + b)))));
-}
-
 // out[r] is where the gaps of row r go.
 void WriteGaps(const TopkSelection* best, int64_t num_rows, int64_t k, uint8_t* const* out) {
   const TopkLevels& levels = Levels();
-  double carry[kRowsTogether] = {};  // exact minus stored: what the next gap makes good
+  double carry[kRowsTogether] = {};
   for (int64_t i = 1; i < k; ++i) {
     for (int64_t r = 0; r < num_rows; ++r) {
-      const float left = best[r].logit[i - 1], right = best[r].logit[i];
-      // Both -inf: their difference is NaN, and they are equal.
-      const double step = left == right ? 0.0 : static_cast<double>(left) - right;
-      const double gap = step + carry[r];
-      const int code = levels.GapCode(gap);
-      carry[r] = code == kLastGap ? 0.0 : gap - levels.gap[code];
-      out[r][i - 1] = static_cast<uint8_t>(code);
+      out[r][i - 1] = static_cast<uint8_t>(levels.NextGapCode(best[r].logit[i - 1], best[r].logit[i], &carry[r]));
     }
   }
 }

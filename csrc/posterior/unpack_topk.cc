@@ -1,7 +1,6 @@
 #include "posterior/unpack_topk.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "base/check.h"
 #include "base/parallel_for.h"
@@ -22,8 +21,7 @@ void ReadLogp(const uint8_t* in, int64_t k, float* logp) {
     ratio *= levels.ratio[in[i]];
     others += ratio;
   }
-  // log(1 - t) - log(1 + others), 1 - t = 1 / (1 + odds of the tail)
-  const double highest = -std::log1p(levels.tail_odds[in[0]]) - std::log1p(others);
+  const double highest = levels.LogHighest(in[0], others);
   for (int64_t i = 0; i < k; ++i) logp[i] = static_cast<float>(highest - below[i]);
 }
 

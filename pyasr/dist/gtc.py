@@ -30,7 +30,7 @@ import torch.distributed as dist
 from pyasr.dist.comm import Comm, Pending, comm_of
 from pyasr.dist.messages import Gatherer, Message, pack, unpack
 from pyasr.dist.threshold import Thresholds
-from pyasr.ops.gtc import NonFiniteError, gtc_decode_add, gtc_encode
+from pyasr.ops.gtc import NonFiniteError, gtc_count, gtc_decode_add, gtc_encode
 
 _ENTRY_BYTES = 17
 """Of a tensor in a message without words: its length, the tau it wants, and the code's header."""
@@ -234,7 +234,7 @@ class GTCState:
         words, count = gtc_encode(grad, residual, tau)
         if self.clip_residual is not None:
             residual.clamp_(-self.clip_residual * tau, self.clip_residual * tau)
-        return words[: int(count)].cpu()
+        return words[: gtc_count(count)].cpu()
 
     def _take_back(self, names: Sequence[str], words: Sequence[torch.Tensor]) -> None:
         for name, row in zip(names, words):

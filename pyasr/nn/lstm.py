@@ -1,4 +1,4 @@
-"""LSTM layers behind one name: torch's own, or on the CPU our recurrence between torch's products."""
+"""LSTM layers behind one name: torch's own, or our recurrence between torch's products."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from pyasr.base.errors import ConfigError
+from pyasr.ops.cuda import is_built
 from pyasr.ops.lstm import lstm_recurrence
 
 CPU_HAS_BF16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
@@ -19,13 +20,13 @@ BACKENDS = ("auto", "native", "torch")
 class LSTM(torch.nn.LSTM):
     """`torch.nn.LSTM` with batch_first=True: the same state_dict, call and results.
 
-    backend: "torch"; "native", our recurrence (`pyasr.ops.lstm`), for float32 on the CPU, which differs in rounding
-    and in the random draws of the dropout between layers; "auto", native wherever it can be, since there it is at
-    least as fast on all shapes that were measured (benchmarks/lstm.py). ConfigError for any other.
+    backend: "torch"; "native", our recurrence (`pyasr.ops.lstm`), for float32, and on a GPU bfloat16, which differs in
+    rounding and in the random draws of the dropout between layers; "auto", native for float32 on the CPU, where it is
+    at least as fast on all shapes that were measured (benchmarks/lstm.py), else torch. ConfigError for any other.
 
-    Under autocast to bfloat16 the large products, three quarters of the work, are in bfloat16; the native recurrence
-    keeps its product, gates, cells and outputs in float32, where torch rounds the outputs of every layer. A processor
-    without bfloat16 instructions computes in float32 all the same.
+    Under autocast to bfloat16 on the CPU the large products, three quarters of the work, are in bfloat16; the native
+    recurrence keeps its product, gates, cells and outputs in float32, where torch rounds the outputs of every layer. A
+    processor without bfloat16 instructions computes in float32 all the same.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class LSTM(torch.nn.LSTM):
                 outputs, state = self(frames[None], state)
                 return outputs[0], tuple(s.squeeze(1) for s in state)
             self.check_input(frames, None)
-            lengths = torch.full((frames.shape[0],), frames.shape[1])
+            lengths = torch.full((frames.shape[0],), frames.shape[1], device=frames.device)
             outputs, state = self._stack(frames.transpose(0, 1), lengths, state)
             return outputs.transpose(0, 1), state
 
@@ -77,28 +78,32 @@ class LSTM(torch.nn.LSTM):
         with _autocast_where_it_works(frames.device):
             if not self._is_native(frames):
                 return self._layers(frames, _reversal(lengths, frames))
-            lengths = lengths.to("cpu", torch.int64)
+            lengths = lengths.to(frames.device, torch.int64, non_blocking=True)
             return self._stack(_without_padding(frames.transpose(0, 1), lengths), lengths, None)[0].transpose(0, 1)
 
     def _is_native(self, frames: Tensor) -> bool:
         if self.backend == "torch":
             return False
-        able = frames.device.type == "cpu" and frames.dtype == self.weight_hh_l0.dtype == torch.float32
-        cast = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
-        if able and cast in (torch.float32, torch.bfloat16):
-            return True
-        if self.backend == "native":
+        kind = frames.device.type
+        on_cpu, on_gpu = kind == "cpu", kind == "cuda" and is_built()
+        cast = torch.get_autocast_dtype(kind) if (on_cpu or on_gpu) and torch.is_autocast_enabled(kind) else None
+        dtypes, casts = (torch.float32, torch.bfloat16) if on_gpu else (torch.float32,), (None,)
+        if on_cpu:
+            casts = (None, torch.bfloat16)
+        able = (on_cpu or on_gpu) and frames.dtype == self.weight_hh_l0.dtype and frames.dtype in dtypes
+        if self.backend == "native" and not (able and cast in casts):
             raise TypeError(
-                "the native LSTM is for float32 on the CPU, or autocast of that to bfloat16, not for"
-                f" {frames.dtype} on {frames.device.type} with weights of {self.weight_hh_l0.dtype}"
-                f"{'' if cast == torch.float32 else f' under autocast to {cast}'}"
+                "the native LSTM is for float32 on the CPU, also under autocast to bfloat16, and float32 or bfloat16 on"
+                f" a GPU where pyasr was built with CUDA, without autocast, not for {frames.dtype} on {kind} with"
+                f" weights of {self.weight_hh_l0.dtype}{'' if cast is None else f' under autocast to {cast}'}"
             )
-        return False
+        return able and cast in casts and (on_cpu or self.backend == "native")
 
     def _packed(self, packed: PackedSequence, state: Any) -> Any:
         """In the packed order, which is that of descending lengths."""
         self.check_input(packed.data, packed.batch_sizes)
         frames, lengths = pad_packed_sequence(PackedSequence(packed.data, packed.batch_sizes))
+        lengths = lengths.to(frames.device, non_blocking=True)
         if state is not None:
             state = self.permute_hidden(state, packed.sorted_indices)
         outputs, state = self._stack(frames, lengths, state)
@@ -116,7 +121,7 @@ class LSTM(torch.nn.LSTM):
             if tuple(tensor.shape) != shape:
                 raise RuntimeError(f"Expected {name} size {shape}, got {tuple(tensor.shape)}")  # torch's own words
         # Under autocast the input product and its gradients are bfloat16; the recurrence takes and gives float32.
-        bf16, last = torch.is_autocast_enabled("cpu"), []
+        bf16, last = hidden.device.type == "cpu" and torch.is_autocast_enabled("cpu"), []
         for layer in range(self.num_layers):
             if layer and self.dropout:
                 hidden = torch.nn.functional.dropout(hidden, self.dropout, self.training)
@@ -126,13 +131,14 @@ class LSTM(torch.nn.LSTM):
                     hidden,
                     getattr(self, f"weight_ih{suffix}"),
                     getattr(self, f"bias_ih{suffix}") + getattr(self, f"bias_hh{suffix}"),
-                ).float()
+                ).to(hidden.dtype)
                 for suffix in suffixes
             ]
             own = slice(layer * len(directions), (layer + 1) * len(directions))
             weights = [getattr(self, f"weight_hh{suffix}") for suffix in suffixes]
-            hidden, *last_state = lstm_recurrence(projected, weights, state[0][own], state[1][own], lengths, bf16)
-            last.append(last_state)
+            h_0, c_0 = (tensor[own] for tensor in state)
+            hidden, h_n, c_n = lstm_recurrence(projected, weights, h_0, c_0.float(), lengths, bf16)
+            last.append((h_n, c_n.to(c_0.dtype)))
         return hidden, tuple(torch.cat(tensors) for tensors in zip(*last))
 
     def _layers(self, hidden: Tensor, reverse: Tensor) -> Tensor:
@@ -160,7 +166,7 @@ def _autocast_where_it_works(device: torch.device) -> contextlib.AbstractContext
 
 def _inside(num_frames: int, lengths: Tensor) -> Tensor:
     """bool (T, N): frames before their sequence's end."""
-    return torch.arange(num_frames)[:, None] < lengths
+    return torch.arange(num_frames, device=lengths.device)[:, None] < lengths
 
 
 def _without_padding(frames: Tensor, lengths: Tensor) -> Tensor:

@@ -17,15 +17,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import numpy as np
 import torch
 
 from pyasr import _core
 from pyasr.base.errors import DataError
+from pyasr.ops import cuda
 
 MAX_SIZE = 2**30
+Words = TypeVar("Words", np.ndarray, torch.Tensor)
 
 
 class NonFiniteError(ValueError):
@@ -38,7 +40,7 @@ def gtc_encode(
     tau: float,
     out: torch.Tensor | None = None,
     num_threads: int | None = None,
-) -> tuple[torch.Tensor, int]:
+) -> tuple[torch.Tensor, int | torch.Tensor]:
     """Adds grad to residual, takes +-tau from what is then beyond +-tau, and returns it: words int32 (count,), count.
 
     grad: float32 (n,). residual: float32 (n,), contiguous, updated in place. tau > 0: rounded to float32.
@@ -52,7 +54,13 @@ def gtc_encode(
     elements keep the residual they had), ValueError a count that `out` has no room for: all of it is still to be sent
     by a later call, so do not pass the same grad again. All other errors change nothing: TypeError for another dtype,
     ValueError for another shape, device or stride, for memory that grad and residual share, and for tau.
+
+    On a GPU the words and the residual are the same bits, and nothing waits (`pyasr.ops.cuda`): words is `out`, or
+    int32 (n,), of which only the first `count` mean something; count, int64 (), is on the device. The first two
+    errors are a negative count, which `gtc_decode_add` takes as 0; `gtc_count` waits for the count and raises them.
     """
+    if isinstance(grad, torch.Tensor) and grad.is_cuda:
+        return _encode_on_gpu(grad, residual, tau, out)
     kept = _written("residual", residual, torch.float32)
     added = _read("grad", grad, torch.float32)
     room = None if out is None else _written("out", out, torch.int32)
@@ -79,7 +87,7 @@ def gtc_decode_add(
     count: int | Sequence[int] | None = None,
     scale: float = 1.0,
     num_threads: int | None = None,
-) -> None:
+) -> torch.Tensor | None:
     """Adds what words say, +-tau * scale, to out: float32 (n,), contiguous, in place.
 
     words: a message as `gtc_encode` returns it, int32 (cap,), or a list of several workers' messages. Of several, each
@@ -90,27 +98,96 @@ def gtc_decode_add(
     DataError names the first message and word whose index is outside [0, n) or not above the one before it; out is
     then as it was. TypeError for another dtype; ValueError for another shape, device or stride of out, for a count,
     tau or scale that cannot be.
+
+    On a GPU the sums are the same bits, and nothing waits (`pyasr.ops.cuda`): a count may be a tensor on the device, as
+    `gtc_encode` returns it, and the result is a status on the device: where a message is bad nothing is added, and
+    `gtc_check`, which waits for the status, raises the DataError.
     """
-    total = _written("out", out, torch.float32)
     if isinstance(words, torch.Tensor):
         messages, counts = [words], [count]
     else:
         messages, counts = list(words), [None] * len(words) if count is None else list(count)
         if len(counts) != len(messages):
             raise ValueError(f"{len(counts)} counts for {len(messages)} messages")
+    if isinstance(out, torch.Tensor) and out.is_cuda:
+        return _decode_add_on_gpu(messages, counts, _step(tau, scale), out)
+    total = _written("out", out, torch.float32)
     arrays = [
         _first(_read(f"words of message {rank}", message, torch.int32), size, rank)
         for rank, (message, size) in enumerate(zip(messages, counts))
     ]
     _check_size(len(total))
-    threads = _threads(num_threads)
-    step = _threshold(tau) * scale
-    if not abs(step) <= torch.finfo(torch.float32).max:
-        raise ValueError(f"tau * scale is {step}, beyond float32")
+    threads, step = _threads(num_threads), _step(tau, scale)
     try:
         _core.gtc_decode_add(arrays, step, total, threads)
     except ValueError as error:
         _damaged(error)
+    return None
+
+
+def gtc_count(count: int | torch.Tensor) -> int:
+    """The count of `gtc_encode` as a number: waits where it is on a GPU, and raises what the CPU would have raised."""
+    number = int(count)
+    if number >= 0:
+        return number
+    if number > cuda.kernels.GTC_NO_ROOM:
+        index = cuda.kernels.GTC_NOT_FINITE - number
+        raise NonFiniteError(f"element {index}: residual + gradient is not finite; nothing is sent")
+    needed = cuda.kernels.GTC_NO_ROOM - number
+    raise ValueError(f"out is too small: {needed} words are needed; the gradient is in the residual")
+
+
+def gtc_check(status: torch.Tensor) -> None:
+    """Wait for the status of `gtc_decode_add` on a GPU; its DataError where a message was bad."""
+    number = int(status)
+    if number >= 0:
+        _damaged(ValueError(f"message {number >> 32}: word {number & 0xFFFFFFFF} does not belong there"))
+
+
+def _encode_on_gpu(
+    grad: torch.Tensor, residual: torch.Tensor, tau: float, out: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    device = grad.device
+    grad, residual = _checked("grad", grad, torch.float32).contiguous(), _in_place("residual", residual, torch.float32)
+    words = torch.empty(len(grad), dtype=torch.int32, device=device) if out is None else out
+    for name, tensor in (("residual", residual), ("out", _in_place("out", words, torch.int32))):
+        cuda.check_device(name, tensor, device)
+    if len(grad) != len(residual):
+        raise ValueError(f"elements of grad against those of residual: {len(grad)} is not {len(residual)}")
+    _check_size(len(grad))
+    begin, other = grad.data_ptr(), residual.data_ptr()
+    if begin < other + residual.nbytes and other < begin + grad.nbytes:
+        raise ValueError("grad and residual share memory")
+    count = torch.empty((), dtype=torch.int64, device=device)
+    scratch = torch.empty(cuda.kernels.gtc_encode_scratch_bytes(len(grad)), dtype=torch.uint8, device=device)
+    cuda.kernels.gtc_encode(
+        *cuda.place(device), begin, other, len(grad), _threshold(tau), words.data_ptr(), len(words), count.data_ptr(),
+        scratch.data_ptr(),
+    )  # fmt: skip
+    return words.detach(), count
+
+
+def _decode_add_on_gpu(
+    messages: list[torch.Tensor], counts: list[int | torch.Tensor | None], step: float, out: torch.Tensor
+) -> torch.Tensor:
+    out = _in_place("out", out, torch.float32)
+    _check_size(len(out))
+    kept, arguments = [], []  # until the kernels are on the stream, whose order protects the memory from then on
+    for rank, (message, count) in enumerate(zip(messages, counts)):
+        name = f"words of message {rank}"
+        words = _checked(name, message, torch.int32).contiguous()
+        cuda.check_device(name, words, out.device)
+        if isinstance(count, torch.Tensor) and count.is_cuda:
+            cuda.check_device(f"count of message {rank}", count, out.device)
+            count = count.detach().to(torch.int64).reshape(())
+            arguments.append((words.data_ptr(), len(words), count.data_ptr()))
+        else:
+            words = _first(words, count, rank)
+            arguments.append((words.data_ptr(), len(words), 0))
+        kept.append((words, count))
+    status = torch.empty((), dtype=torch.int64, device=out.device)
+    cuda.kernels.gtc_decode_add(*cuda.place(out.device), arguments, step, out.data_ptr(), len(out), status.data_ptr())
+    return status
 
 
 def gtc_compress(words: torch.Tensor, n: int) -> torch.Tensor:
@@ -152,28 +229,39 @@ def _checked(name: str, tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tenso
         raise TypeError(f"{name} is a {type(tensor).__name__}, not a torch tensor")
     if tensor.dtype != dtype:
         raise TypeError(f"{name} is {tensor.dtype}, not {dtype}")
-    if tensor.device.type != "cpu":
-        raise ValueError(f"{name} is on {tensor.device}; this kernel runs on the CPU")
+    cuda.check_device(name, tensor)
     if tensor.ndim != 1:
         raise ValueError(f"{name} has {tensor.ndim} dimensions, not 1")
     return tensor.detach()
 
 
+def _on_cpu(name: str, tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    tensor = _checked(name, tensor, dtype)
+    if tensor.is_cuda:
+        raise ValueError(f"{name} is on {tensor.device}, others are on the CPU, or this kernel runs there alone")
+    return tensor
+
+
 def _read(name: str, tensor: torch.Tensor, dtype: torch.dtype) -> np.ndarray:
-    """As the kernels read it; copied only where elements lie apart or misaligned."""
-    tensor = _checked(name, tensor, dtype).contiguous()
+    """As the kernels on the CPU read it; copied only where elements lie apart or misaligned."""
+    tensor = _on_cpu(name, tensor, dtype).contiguous()
     return (tensor if tensor.data_ptr() % tensor.element_size() == 0 else tensor.clone()).numpy()
 
 
-def _written(name: str, tensor: torch.Tensor, dtype: torch.dtype) -> np.ndarray:
-    """As the kernels write it: the caller's memory, so never a copy."""
+def _in_place(name: str, tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """The caller's memory, so never a copy."""
     tensor = _checked(name, tensor, dtype)
     if not tensor.is_contiguous() or tensor.data_ptr() % tensor.element_size():
         raise ValueError(f"{name} is updated in place: it must be contiguous and aligned")
-    return tensor.numpy()
+    return tensor
 
 
-def _first(words: np.ndarray, count: int | None, rank: int) -> np.ndarray:
+def _written(name: str, tensor: torch.Tensor, dtype: torch.dtype) -> np.ndarray:
+    """As the kernels on the CPU write it."""
+    return _in_place(name, _on_cpu(name, tensor, dtype), dtype).numpy()
+
+
+def _first(words: Words, count: int | None, rank: int) -> Words:
     if count is None:
         return words
     if not 0 <= count <= len(words):
@@ -188,6 +276,13 @@ def _threshold(tau: float) -> float:
     if not 0 < rounded < math.inf:
         raise ValueError(f"tau is {tau}, not positive and finite in float32")
     return rounded
+
+
+def _step(tau: float, scale: float) -> float:
+    step = _threshold(tau) * scale
+    if not abs(step) <= torch.finfo(torch.float32).max:
+        raise ValueError(f"tau * scale is {step}, beyond float32")
+    return step
 
 
 def _check_size(n: int) -> None:

@@ -40,7 +40,7 @@ class Lattice:
     final_cost: np.ndarray
 
     def __post_init__(self) -> None:
-        arrays = _arrays(self)
+        arrays = lattice_arrays(self)
         try:
             _core.check_lattice(arrays, self.num_frames)
         except _core.LatticeError as error:
@@ -104,7 +104,7 @@ def lattice_forward_backward(
     for index, (lattice, matrix, values) in enumerate(zip(lattices, loglikes, arc_values)):
         try:
             matrix = checked("loglikes", matrix, np.float32, 2)
-            utterances.append((_arrays(lattice), matrix, checked("arc_values", values, np.float32, 1)))
+            utterances.append((lattice_arrays(lattice), matrix, checked("arc_values", values, np.float32, 1)))
         except (TypeError, ValueError) as error:
             raise type(error)(f"lattice {index}: {error}") from None
     try:
@@ -114,8 +114,8 @@ def lattice_forward_backward(
     return [LatticePosteriors(*result) for result in results]
 
 
-def _arrays(lattice: Lattice) -> tuple[np.ndarray, ...]:
-    """What the kernel takes of a lattice, checked here for type and rank; sizes and values are checked there."""
+def lattice_arrays(lattice: Lattice) -> tuple[np.ndarray, ...]:
+    """The arrays of a lattice in their order, checked for type and rank; sizes and values are checked by the kernel."""
     return (
         checked("arc_src", lattice.arc_src, np.int32, 1),
         checked("arc_dst", lattice.arc_dst, np.int32, 1),

@@ -76,7 +76,14 @@ def _cuda() -> Finding:
         return Finding("CUDA", "unknown: torch does not load")
     if not torch.cuda.is_available():
         return Finding("CUDA", "no device; everything here runs on the CPU")
-    return Finding("CUDA", f"{torch.version.cuda}, {torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}")
+    devices = f"{torch.version.cuda}, {torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}"
+    try:
+        from pyasr.ops import cuda
+    except ImportError:
+        return Finding("CUDA", devices)  # the native core is missing: that is said above
+    if not cuda.is_built():
+        return Finding("CUDA", f"{devices}; pyasr was built without its CUDA kernels", cuda.HOW_TO_BUILD)
+    return Finding("CUDA", f"{devices}; pyasr's kernels are there")
 
 
 def _k2() -> Finding:

@@ -1,6 +1,7 @@
 """Gradient threshold compression: against the slow twin, its conservation, and whatever the input is."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,8 +11,18 @@ from hypothesis import strategies as st
 
 import pyasr.ops
 from pyasr.base.errors import DataError
-from pyasr.ops import reference
-from pyasr.ops.gtc import NonFiniteError, gtc_compress, gtc_decode_add, gtc_decompress, gtc_encode
+from pyasr.ops import cuda, reference
+from pyasr.ops.gtc import (
+    NonFiniteError,
+    gtc_check,
+    gtc_compress,
+    gtc_count,
+    gtc_decode_add,
+    gtc_decompress,
+    gtc_encode,
+)
+
+on_gpu = pytest.mark.skipif(not (cuda.is_built() and torch.cuda.is_available()), reason="no GPU, or built without CUDA")
 
 SIZES = [0, 1, 7, 31, 32, 33, 97, 1025, 4096, 4097, 65536, 65537, 140001]
 
@@ -36,16 +47,40 @@ def bits(tensor):
     return tensor.view(torch.int32).tolist()
 
 
+def encode_on(device, grad, residual, tau, out=None):
+    """`gtc_encode` there, and its result here, what it raises too."""
+    if device == "cpu":
+        return gtc_encode(grad, residual, tau, out)
+    there, room = residual.to(device), None if out is None else out.to(device)
+    words, count = gtc_encode(grad.to(device), there, tau, room)
+    residual.copy_(there)
+    count = gtc_count(count)
+    if out is None:
+        return words[:count].cpu(), count
+    return out.copy_(room)[:count], count
+
+
+def decode_add_on(device, words, tau, out, scale=1.0):
+    """`gtc_decode_add` there, and its result here, what it raises too."""
+    if device == "cpu":
+        return gtc_decode_add(words, tau, out, scale=scale)
+    there = out.to(device)
+    words = words.to(device) if isinstance(words, torch.Tensor) else [message.to(device) for message in words]
+    status = gtc_decode_add(words, tau, there, scale=scale)
+    out.copy_(there)
+    return gtc_check(status)
+
+
 # Encoding
 
 
 @pytest.mark.parametrize("n", SIZES)
 @pytest.mark.parametrize("tau", [0.1, 1.0, 3.0, 100.0])
-def test_encode_equals_the_twin(n, tau):
+def test_encode_equals_the_twin(device, n, tau):
     ours, twin = normal(n, 1), normal(n, 1)
     for step in range(3):
         grad = normal(n, 2 + step)
-        words, count = gtc_encode(grad, ours, tau)
+        words, count = encode_on(device, grad, ours, tau)
         twin_words, twin_count = reference.gtc_encode(grad, twin, tau)
         assert words.dtype == torch.int32 and words.shape == (count,) and count == twin_count
         assert torch.equal(words, twin_words) and bits(ours) == bits(twin)
@@ -63,11 +98,11 @@ def test_the_number_of_threads_changes_nothing(n):
         assert torch.equal(sums[t], sums[0])
 
 
-def test_only_what_is_beyond_the_threshold_is_sent_and_once():
+def test_only_what_is_beyond_the_threshold_is_sent_and_once(device):
     tau = 0.5
     above = float(np.nextafter(np.float32(0.5), np.float32(1)))
     residual = torch.tensor([0.5, -0.5, above, -above, 0.0, -0.0, 7.0, -7.0])
-    words, _ = gtc_encode(torch.zeros(8), residual, tau)
+    words, _ = encode_on(device, torch.zeros(8), residual, tau)
     assert torch.equal(words, words_of((2, 1), (3, 0), (6, 1), (7, 0)))
     assert residual.tolist() == [0.5, -0.5, above - 0.5, 0.5 - above, 0, 0, 6.5, -6.5]
 
@@ -93,12 +128,12 @@ def test_what_is_sent_and_kept_sums_to_what_came(data):
     assert ((rounded.abs() > tau) == (sent != 0)).all() and (sent * rounded >= 0).all()
 
 
-def test_a_constant_gradient_arrives_in_full():
+def test_a_constant_gradient_arrives_in_full(device):
     residual, total = torch.zeros(97), torch.zeros(97)
     grad = normal(97, 5, 0.01)
     for _ in range(1000):
-        words, _ = gtc_encode(grad, residual, 0.25)
-        gtc_decode_add(words, 0.25, total)
+        words, _ = encode_on(device, grad, residual, 0.25)
+        decode_add_on(device, words, 0.25, total)
     assert residual.abs().max() <= 0.25
     assert (total.double() + residual.double() - 1000 * grad.double()).abs().max() < 1e-3
 
@@ -113,13 +148,18 @@ def test_words_are_written_to_a_buffer():
     assert torch.equal(gtc_encode(grad, torch.zeros(1025), 2.0, out=exactly)[0], expected)
 
 
-@pytest.mark.parametrize("encode", [gtc_encode, reference.gtc_encode])
+def on_devices_and_twin(test):
+    return pytest.mark.parametrize("where", ["device", "twin"])(test)
+
+
+@on_devices_and_twin
 @pytest.mark.parametrize("tau", [2.0, 2.0**-10])
-def test_nothing_is_lost_or_sent_when_the_buffer_is_too_small(encode, tau):
+def test_nothing_is_lost_or_sent_when_the_buffer_is_too_small(device, where, tau):
+    encode = reference.gtc_encode if where == "twin" else partial(encode_on, device)
     grad, buffer = normal(100001), torch.full((20,), -7, dtype=torch.int32)
     residual = normal(100001, 1)
     expected = residual + grad
-    with pytest.raises(ValueError, match=r"out has room for 20 words, \d{4,} are needed"):
+    with pytest.raises(ValueError, match=r"\d{4,} (words )?are needed"):
         encode(grad, residual, tau, out=buffer)
     assert (buffer == -7).all()
     # Of what is beyond 2 tau the subtraction rounds, and putting it back does again.
@@ -128,14 +168,15 @@ def test_nothing_is_lost_or_sent_when_the_buffer_is_too_small(encode, tau):
     assert torch.equal(sent >> 1, torch.from_numpy(np.flatnonzero(expected.abs().numpy() > tau)).int())
 
 
-@pytest.mark.parametrize("encode", [gtc_encode, reference.gtc_encode])
+@on_devices_and_twin
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("index", [0, 31, 4096, 99999, 100002])
-@pytest.mark.parametrize("where", ["grad", "residual"])
-def test_sums_that_are_not_finite_are_refused(encode, bad, index, where):
+@pytest.mark.parametrize("in_grad", [True, False])
+def test_sums_that_are_not_finite_are_refused(device, where, bad, index, in_grad):
+    encode = reference.gtc_encode if where == "twin" else partial(encode_on, device)
     grad, before = normal(100003), normal(100003, 1)
     expected = before + grad
-    target = grad if where == "grad" else before
+    target = grad if in_grad else before
     target[index] = target[100002] = bad
     expected[index], expected[100002] = before[index], before[100002]
     residual = before.clone()
@@ -151,10 +192,10 @@ def test_a_sum_beyond_float32_is_refused():
     assert (residual == 3e38).all()
 
 
-def test_a_skipped_step_is_taken_back():
+def test_a_skipped_step_is_taken_back(device):
     grad, residual = normal(1025), torch.zeros(1025)
-    words, _ = gtc_encode(grad, residual, 1.0)
-    gtc_decode_add(words, 1.0, residual)
+    words, _ = encode_on(device, grad, residual, 1.0)
+    decode_add_on(device, words, 1.0, residual)
     torch.testing.assert_close(residual, grad, rtol=2**-22, atol=0)
 
 
@@ -163,14 +204,14 @@ def test_a_skipped_step_is_taken_back():
 
 @pytest.mark.parametrize("n", [1, 7, 97, 1025, 100003])
 @pytest.mark.parametrize("density", [0.0, 0.003, 0.3, 1.0])
-@pytest.mark.parametrize("num_messages", [0, 1, 3, 8])
-def test_decode_add_equals_the_twin(n, density, num_messages):
+@pytest.mark.parametrize("num_messages", [0, 1, 3, 8, 65])
+def test_decode_add_equals_the_twin(device, n, density, num_messages):
     messages = [message(n, density, seed) for seed in range(num_messages)]
     ours, twin, one_by_one = (normal(n) for _ in range(3))
-    gtc_decode_add(messages, 0.3, ours, scale=1 / 7)
+    decode_add_on(device, messages, 0.3, ours, scale=1 / 7)
     for words in messages:
         gtc_decode_add(words, 0.3, one_by_one, scale=1 / 7)
-    if n <= 1025:
+    if n <= 1025 and num_messages < 10:
         reference.gtc_decode_add(messages, 0.3, twin, scale=1 / 7)
         assert torch.equal(ours, twin)
     assert torch.equal(ours, one_by_one)
@@ -209,10 +250,10 @@ BAD_WORDS = [
 
 
 @pytest.mark.parametrize("values, text", BAD_WORDS)
-def test_bad_words_are_refused_before_anything_is_added(values, text):
+def test_bad_words_are_refused_before_anything_is_added(device, values, text):
     words, out = torch.tensor(values, dtype=torch.int32), torch.zeros(4)
-    with pytest.raises(DataError, match=f"message 2: {text}"):
-        gtc_decode_add([words_of((0, 1)), words[:0], words, words], 1.0, out)
+    with pytest.raises(DataError, match=f"message 2: {text}" if device == "cpu" else f"message 2: {text[:6]}"):
+        decode_add_on(device, [words_of((0, 1)), words[:0], words, words], 1.0, out)
     assert (out == 0).all()
     with pytest.raises(DataError, match=text):
         gtc_compress(words, 4)
@@ -220,6 +261,56 @@ def test_bad_words_are_refused_before_anything_is_added(values, text):
         reference.gtc_decode_add(words, 1.0, out)
     with pytest.raises(DataError):
         reference.gtc_compress(words, 4)
+
+
+@on_gpu
+@pytest.mark.parametrize("offset", [0, 1, 2, 3])
+def test_views_on_a_gpu_and_counts_that_stay_there(offset):
+    n, count_too_high = 100_003, torch.tensor(40, device="cuda")
+    grad, residual = torch.zeros(n + 3, device="cuda"), torch.zeros(n + 3, device="cuda")
+    grad[offset : n + offset] = normal(n).cuda()
+    words, count = gtc_encode(grad[offset : n + offset], residual[offset : n + offset], 1.5)
+    expected_residual = torch.zeros(n)
+    expected, _ = gtc_encode(normal(n), expected_residual, 1.5)
+    assert count.is_cuda and torch.equal(words[: gtc_count(count)].cpu(), expected)
+    assert torch.equal(residual[offset : n + offset].cpu(), expected_residual)
+    assert not residual[:offset].any() and not residual[n + offset :].any()
+    total, expected_total = torch.zeros(n, device="cuda"), torch.zeros(n)
+    gtc_check(gtc_decode_add([words, words], 1.5, total, count=[count, 3]))
+    gtc_decode_add([expected, expected], 1.5, expected_total, count=[None, 3])
+    assert torch.equal(total.cpu(), expected_total)
+    _, failed = gtc_encode(grad, residual, 1e-3, out=torch.empty(20, dtype=torch.int32, device="cuda"))
+    assert failed < 0
+    gtc_check(gtc_decode_add(words, 1.5, total, count=failed))
+    assert torch.equal(total.cpu(), expected_total)
+    with pytest.raises(DataError, match="message 0: word 20"):
+        gtc_check(gtc_decode_add(words[:20], 1.5, total, count=count_too_high))
+
+
+@on_gpu
+def test_steps_on_a_gpu_replay_as_a_graph():
+    n = 50_001
+    grad, residual, total = normal(n).cuda(), torch.zeros(n, device="cuda"), torch.zeros(n, device="cuda")
+    ours, sums = torch.zeros(n), torch.zeros(n)
+
+    def step():
+        words, count = gtc_encode(grad, residual, 1.0)
+        gtc_decode_add([words, words], 1.0, total, count=[count, count])
+
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        step()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    for seed in (0, 1, 2):
+        grad.copy_(normal(n, seed))
+        if seed:
+            graph.replay()
+        words, _ = gtc_encode(normal(n, seed), ours, 1.0)
+        gtc_decode_add([words, words], 1.0, sums)
+    assert torch.equal(residual.cpu(), ours) and torch.equal(total.cpu(), sums)
 
 
 # Golomb-Rice code

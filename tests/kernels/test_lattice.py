@@ -5,10 +5,12 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from pyasr.base.errors import DataError
 from pyasr.ops import reference
 from pyasr.ops.lattice import Lattice, lattice_forward_backward
+from pyasr.ops.lattice_cuda import LatticeBatch
 
 NUM_SENONES = 7
 
@@ -49,6 +51,25 @@ def random_batch(seed, frames, loglike_spread=1.0, **options):
     return lattices, loglikes, values
 
 
+def forward_backward_on(device, lattices, loglikes, values, scale):
+    """`lattice_forward_backward` there, and its results here, what it raises too."""
+    if device == "cpu":
+        return lattice_forward_backward(lattices, loglikes, values, scale)
+    frames, senones = max(map(len, loglikes)), loglikes[0].shape[1]
+    padded = torch.full((len(lattices), frames, senones), math.nan, device=device)
+    for row, matrix in zip(padded, loglikes):
+        row[: len(matrix)] = torch.from_numpy(matrix)
+    batch = LatticeBatch(lattices, frames, senones, padded.device)
+    results = [batch.forward_backward(padded, batch.send_values(values), scale) for _ in range(2)]
+    assert torch.equal(results[0].gradient.nan_to_num(9), results[1].gradient.nan_to_num(9))
+    split = results[0].split()
+    out = torch.ones_like(padded)
+    results[0].add_gradient_to(out, 2.0)
+    for sums, result, matrix in zip(out.cpu().numpy(), split, loglikes):
+        np.testing.assert_allclose(sums[: len(matrix)], 1 + 2 * dense(result, matrix.shape), atol=1e-6)
+    return split
+
+
 def assert_close(ours, theirs, tolerance=1e-10):
     assert len(ours) == len(theirs)
     for a, b in zip(ours, theirs):
@@ -73,9 +94,9 @@ def dense(result, shape):
 @pytest.mark.parametrize("spread", [0.1, 1.0, 30.0])
 @pytest.mark.parametrize("without_frame", [0.0, 0.5])
 @pytest.mark.parametrize("seed", range(5))
-def test_equals_the_enumeration_of_all_paths(seed, without_frame, spread):
+def test_equals_the_enumeration_of_all_paths(device, seed, without_frame, spread):
     batch = random_batch(seed, [1, 2, 3, 5, 7], spread, without_frame=without_frame, spread=spread)
-    ours, twin = lattice_forward_backward(*batch, 0.7), reference.lattice_forward_backward(*batch, 0.7)
+    ours, twin = forward_backward_on(device, *batch, 0.7), reference.lattice_forward_backward(*batch, 0.7)
     assert_close(ours, twin)
     assert all(len(reference.lattice_paths(lattice)) > 1 for lattice in batch[0][2:])
     for result, lattice, loglikes in zip(ours, *batch[:2]):
@@ -142,11 +163,11 @@ def log_domain(lattice, loglikes, values, scale, dtype):
 
 @pytest.mark.parametrize("num_frames, num_senones, width", [(1, 1, 1), (7, 97, 5), (97, 1025, 20), (1025, 97, 3)])
 @pytest.mark.parametrize("spread", [1.0, 100.0])
-def test_error_is_at_most_twice_that_of_recursions_in_the_log_domain(num_frames, num_senones, width, spread):
+def test_error_is_at_most_twice_that_of_recursions_in_the_log_domain(device, num_frames, num_senones, width, spread):
     """On lattices with more paths than can be listed, against the recursions in extended precision."""
     batch = random_batch(3, [num_frames], spread, num_senones=num_senones, width=width, fan_out=3, spread=spread)
     ((lattice,), (loglikes,), (values,)) = batch
-    (result,) = lattice_forward_backward(*batch, 0.1)
+    (result,) = forward_backward_on(device, *batch, 0.1)
     ours = result.log_total, result.arc_posteriors, result.expected, dense(result, loglikes.shape)
     usual, exact = (log_domain(lattice, loglikes, values, 0.1, dtype) for dtype in (np.float64, np.longdouble))
     for name, a, b, c in zip(("log_total", "posteriors", "expected", "gradient"), ours, usual, exact):
@@ -155,20 +176,20 @@ def test_error_is_at_most_twice_that_of_recursions_in_the_log_domain(num_frames,
 
 
 @pytest.mark.parametrize("offset", [-9e4, 9e4])
-def test_scores_far_outside_the_range_of_exponentials(offset):
+def test_scores_far_outside_the_range_of_exponentials(device, offset):
     """What is added to all senones of a frame moves the log total and nothing else."""
     lattices, loglikes, values = random_batch(1, [97])
     start = np.round(loglikes[0] * 64) / 64
     shift = np.where(np.arange(97) % 2, offset, -offset / 3).astype(np.float32)[:, None]
     plain, moved = (
-        lattice_forward_backward(lattices, [x.astype(np.float32)], values, 1.0)[0] for x in (start, start + shift)
+        forward_backward_on(device, lattices, [x.astype(np.float32)], values, 1.0)[0] for x in (start, start + shift)
     )
     np.testing.assert_allclose(moved.log_total, plain.log_total + shift.sum(dtype=np.float64), rtol=1e-14)
     np.testing.assert_allclose(moved.arc_posteriors, plain.arc_posteriors, atol=1e-9)
     np.testing.assert_allclose(moved.gradient, plain.gradient, atol=1e-9)
 
 
-def test_states_that_are_far_behind_may_win_in_the_end():
+def test_states_that_are_far_behind_may_win_in_the_end(device):
     """Two ways, each 20,000 nats behind at one frame: neither is lost on the way."""
     lattice = Lattice(
         *(np.array(x, np.int32) for x in ([0, 0, 1, 2], [1, 2, 3, 3], [0, 1, 2, 3], [0, 0, 1, 1])),
@@ -176,7 +197,7 @@ def test_states_that_are_far_behind_may_win_in_the_end():
         np.array([np.inf] * 3 + [0], np.float32),
     )
     loglikes = np.array([[0, -2e4, 0, 0], [0, 0, -2e4, math.log(3)]], np.float32)
-    (result,) = lattice_forward_backward([lattice], [loglikes], [np.array([1, 0, 0, 0], np.float32)], 1.0)
+    (result,) = forward_backward_on(device, [lattice], [loglikes], [np.array([1, 0, 0, 0], np.float32)], 1.0)
     np.testing.assert_allclose(result.arc_posteriors, [0.25, 0.75, 0.25, 0.75], rtol=1e-6)
     np.testing.assert_allclose(result.expected, 0.25, rtol=1e-6)
     np.testing.assert_allclose(result.gradient, np.array([1, -1, 1, -1]) * 0.1875, rtol=1e-6)
@@ -225,7 +246,7 @@ def test_gradient_is_added():
     np.testing.assert_allclose(out, expected, atol=1e-6)
 
 
-def test_minus_infinity_forbids():
+def test_minus_infinity_forbids(device):
     lattices, loglikes, values = random_batch(2, [5], num_senones=3)
     (lattice,) = lattices
     senone = lattice.arc_senone[0]
@@ -233,14 +254,14 @@ def test_minus_infinity_forbids():
     others = np.flatnonzero((lattice.arc_time != 0) | (lattice.arc_senone != senone))
     assert 0 < len(others) < len(lattice.arc_src)
     ours, twin = (
-        lattice_forward_backward(lattices, loglikes, values, 1.0),
+        forward_backward_on(device, lattices, loglikes, values, 1.0),
         reference.lattice_forward_backward(lattices, loglikes, values, 1.0),
     )
     assert_close(ours, twin)
     assert ours[0].arc_posteriors[0] == 0
     loglikes[0][3] = -np.inf
     with pytest.raises(ValueError, match=r"lattice 0: log-likelihoods of -inf forbid every path"):
-        lattice_forward_backward(lattices, loglikes, values, 1.0)
+        forward_backward_on(device, lattices, loglikes, values, 1.0)
 
 
 def diamond(**changes):
@@ -329,6 +350,23 @@ def test_a_lattice_of_another_utterance_is_named():
     lattices[7].arc_dst[0] = 0  # arrays may be written to after they were checked
     with pytest.raises(DataError, match=r"^lattice 7: arc 0 leads from state 0 to 0"):
         lattice_forward_backward(lattices, loglikes, values, 1.0, num_threads=3)
+
+
+def test_what_a_batch_on_a_gpu_refuses(device):
+    if device == "cpu":
+        pytest.skip("a batch is for a GPU")
+    lattices, loglikes, values = random_batch(0, [3] * 5)
+    loglikes[3][lattices[3].arc_time[-1], lattices[3].arc_senone[-1]] = math.nan
+    with pytest.raises(ValueError, match=r"^lattice 3: score of arc \d+ is NaN"):
+        forward_backward_on(device, lattices, loglikes, values, 1.0)
+    loglikes[3][:] = 0
+    values[2][1] = math.inf
+    with pytest.raises(ValueError, match=r"^lattice 2: value of arc 1 is not finite"):
+        forward_backward_on(device, lattices, loglikes, values, 1.0)
+    with pytest.raises(DataError, match=r"^lattice 0: it has 3 frames, the batch 2"):
+        LatticeBatch(lattices, 2, NUM_SENONES, torch.device("cuda", 0))
+    with pytest.raises(DataError, match=r"^lattice 0: senone of arc"):
+        LatticeBatch(lattices, 3, 1, torch.device("cuda", 0))
 
 
 @pytest.mark.parametrize("bad", [math.nan, INF])

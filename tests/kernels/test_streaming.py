@@ -39,14 +39,15 @@ def make_frames(streams, frames, inputs, seed=1):
 
 
 def zeros(packed, streams):
-    return [torch.zeros(packed.num_layers, streams, packed.hidden_size) for _ in range(2)]
+    return [torch.zeros(packed.num_layers, streams, packed.hidden_size, device=packed.device) for _ in range(2)]
 
 
 def feed(packed, x, frames=None, threads=1):
     """The results of all frames, `frames` a call, and the state after them."""
     state = zeros(packed, len(x))
+    x = x.to(packed.device)
     parts = [packed.step(part, *state, num_threads=threads) for part in x.split(frames or x.shape[1], dim=1)]
-    return [torch.cat(parts, dim=1), *state]
+    return [tensor.cpu() for tensor in (torch.cat(parts, dim=1), *state)]
 
 
 def twin(weights, precision, x):
@@ -70,9 +71,10 @@ def rms(errors):
 
 
 @pytest.mark.parametrize("sizes", SIZES)
-def test_fp32_errs_at_most_twice_as_far_as_torch(sizes):
+def test_fp32_errs_at_most_twice_as_far_as_torch(device, sizes):
     weights, x = make_weights(*sizes), make_frames(3, 7, sizes[0])
-    exact, ours, theirs = twin(weights, "fp32", x), feed(PackedLSTM(*weights, "fp32"), x), with_torch(weights, x)
+    ours = feed(PackedLSTM(*weights, "fp32", device), x)
+    exact, theirs = twin(weights, "fp32", x), with_torch(weights, x)
     for e, o, t in zip(exact, ours, theirs):
         rounding = 2.0**-24 * np.abs(e).max()
         assert np.abs(o.numpy() - e).max() <= 2 * np.abs(t.numpy() - e).max() + 2 * rounding
@@ -81,9 +83,9 @@ def test_fp32_errs_at_most_twice_as_far_as_torch(sizes):
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("sizes", SIZES)
-def test_a_step_is_that_of_the_twin(sizes, precision):
+def test_a_step_is_that_of_the_twin(device, sizes, precision):
     weights, x = make_weights(*sizes), make_frames(3, 2, sizes[0])
-    for o, e in zip(feed(PackedLSTM(*weights, precision), x), twin(weights, precision, x)):
+    for o, e in zip(feed(PackedLSTM(*weights, precision, device), x), twin(weights, precision, x)):
         # int8: where a hidden output lies between two levels, a difference in its last bit moves it by a level,
         # 1/32767 of the largest, which then counts with one weight.
         np.testing.assert_allclose(o.numpy(), e, rtol=3e-6, atol=1e-4 if precision == "int8" else 5e-6)
@@ -92,7 +94,7 @@ def test_a_step_is_that_of_the_twin(sizes, precision):
 
 
 @pytest.mark.parametrize("inputs", [1, 7, 97, 1025, 5000])
-def test_int8_products_are_exactly_those_of_the_twin(inputs):
+def test_int8_products_are_exactly_those_of_the_twin(device, inputs):
     """One frame, from zeros, into one layer: the same rounding of weights and frame, float32's errors alone."""
     weights, x = make_weights(inputs, 33, 1, 1), make_frames(5, 1, inputs)
     x[1] *= 1e-6
@@ -101,26 +103,26 @@ def test_int8_products_are_exactly_those_of_the_twin(inputs):
     x[4, :, 0] = 1e-31
     weights[0][0].weight_ih[5] = 0
     weights[0][0].weight_ih[6, 0] = 100
-    for o, e in zip(feed(PackedLSTM(weights[0], None, "int8"), x), twin((weights[0], None), "int8", x)):
+    for o, e in zip(feed(PackedLSTM(weights[0], None, "int8", device), x), twin((weights[0], None), "int8", x)):
         np.testing.assert_allclose(o.numpy(), e, rtol=3e-6, atol=1e-6)
 
 
-def test_int8_sums_do_not_overflow():
+def test_int8_sums_do_not_overflow(device):
     """All weights and inputs at their largest, of one sign."""
     for inputs in (128, 129, 9000):
         ones = torch.full((4, inputs), 0.01)
         layer = LayerWeights(ones, torch.zeros(4, 1), None, None)
         x = torch.full((1, 1, inputs), 0.1)
         x[0, 0, -1] = -0.1
-        ours = feed(PackedLSTM([layer], None, "int8"), x / inputs * 1000)
+        ours = feed(PackedLSTM([layer], None, "int8", device), x / inputs * 1000)
         for o, e in zip(ours, twin(([layer], None), "fp32", x / inputs * 1000)):
             np.testing.assert_allclose(o.numpy(), e, rtol=3e-6)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_bits_depend_neither_on_threads_nor_calls_nor_company(precision):
+def test_bits_depend_neither_on_threads_nor_calls_nor_company(device, precision):
     weights, x = make_weights(40, 97, 2, 300), make_frames(16, 35, 40)
-    packed = PackedLSTM(*weights, precision)
+    packed = PackedLSTM(*weights, precision, device)
     expected = feed(packed, x)
     for frames in (1, 2, 3, 16, 17):
         for o, e in zip(feed(packed, x, frames, threads=1 + frames % 4), expected):
@@ -134,11 +136,11 @@ def test_bits_depend_neither_on_threads_nor_calls_nor_company(precision):
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_without_output_layer_or_biases(precision):
+def test_without_output_layer_or_biases(device, precision):
     layers, output = make_weights(7, 97, 2, 5, bias=False)
     x = make_frames(2, 3, 7)
     for linear in (None, output):
-        for o, e in zip(feed(PackedLSTM(layers, linear, precision), x), twin((layers, linear), precision, x)):
+        for o, e in zip(feed(PackedLSTM(layers, linear, precision, device), x), twin((layers, linear), precision, x)):
             np.testing.assert_allclose(o.numpy(), e, rtol=3e-6, atol=1e-4 if precision == "int8" else 5e-6)
 
 
@@ -194,6 +196,24 @@ def test_what_is_not_finite_is_refused_and_nothing_is_touched(precision, bad):
             packed.step(x, *state, out)
         tensor[1, 3, 0] = 0
     packed.step(x, *state, out)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_bad_stream_on_a_gpu_is_marked_and_stays(device, precision):
+    if device == "cpu":
+        pytest.skip("the CPU refuses it")
+    packed, x = PackedLSTM(*make_weights(7, 9, 2, 5), precision, device), make_frames(6, 3, 7)
+    expected = feed(packed, x)
+    state = zeros(packed, 6)
+    for tensor in state:
+        tensor[:, 4] = 0.5
+    x[2, 1, 6], state[1][1, 3, 0] = math.nan, math.inf
+    before = [tensor.clone() for tensor in state]
+    y = packed.step(x.to(device), *state)
+    assert y[[2, 3]].isnan().all() and y[[0, 1, 4, 5]].isfinite().all()
+    for tensor, old, result in zip(state, before, expected[1:]):
+        assert torch.equal(tensor[:, [2, 3]], old[:, [2, 3]])
+        assert torch.equal(tensor[:, [0, 1, 5]].cpu(), result[:, [0, 1, 5]])
 
 
 @pytest.mark.parametrize(

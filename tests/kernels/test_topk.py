@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 import pyasr.ops
 from pyasr.base.errors import DataError
 from pyasr.ops import reference
-from pyasr.ops.topk import pack_topk, packed_row_bytes, summarise_topk, unpack_topk
+from pyasr.ops.topk import (
+    check_packed,
+    check_unpacked,
+    pack_topk,
+    packed_row_bytes,
+    summarise_topk,
+    unpack_topk,
+)
 
 TAIL_MIN = 1 / (1 + 511**2)
 LAST_GAP = 4 * math.log(256)
@@ -54,9 +61,27 @@ def divergence(logits, k):
         return np.where(np.isfinite(logp), np.exp(logp) * (logp - stored), 0.0).sum(1) + of_tail
 
 
-def assert_packed_like_twin(logits, k):
+def pack_on(device, logits, k):
+    """`pack_topk` there, and its result here, what it raises too."""
+    if device == "cpu":
+        return pack_topk(logits, k)
+    there = logits.to(device)
+    packed = pack_topk(there, k)
+    check_packed(packed, there)
+    return packed.cpu()
+
+
+def unpack_on(device, packed, k, num_senones):
+    if device == "cpu":
+        return unpack_topk(packed, k, num_senones)
+    ids, logp = unpack_topk(packed.to(device), k, num_senones)
+    check_unpacked(ids)
+    return ids.cpu(), logp.cpu()
+
+
+def assert_packed_like_twin(logits, k, device="cpu"):
     """The same bytes, but that the tail's may be the neighbour where the exact tail lies on the border between two."""
-    ours, twin = pack_topk(logits, k).numpy(), reference.pack_topk(logits, k).numpy()
+    ours, twin = pack_on(device, logits, k).numpy(), reference.pack_topk(logits, k).numpy()
     assert ours.shape == twin.shape == (len(logits), packed_row_bytes(k, logits.shape[1]))
     tails = exact(logits, k)[2]
     for row in np.flatnonzero((ours != twin).any(1)):
@@ -75,10 +100,10 @@ def assert_packed_like_twin(logits, k):
         *[(3, 127, 20), (3, 128, 20), (3, 129, 20), (97, 3183, 20), (3, 4096, 20), (3, 4097, 19), (1, 65535, 64)],
     ],
 )
-def test_equals_the_twin(kind, num_rows, num_senones, k):
+def test_equals_the_twin(device, kind, num_rows, num_senones, k):
     logits = make_logits(kind, num_rows, num_senones)
-    packed = torch.from_numpy(assert_packed_like_twin(logits, k))
-    ids, logp = unpack_topk(packed, k, num_senones)
+    packed = torch.from_numpy(assert_packed_like_twin(logits, k, device))
+    ids, logp = unpack_on(device, packed, k, num_senones)
     twin_ids, twin_logp = reference.unpack_topk(packed, k, num_senones)
     assert ids.dtype == torch.int32 and logp.dtype == torch.float32 and packed.dtype == torch.uint8
     assert torch.equal(ids, twin_ids)
@@ -92,10 +117,10 @@ def test_the_tail_byte_seldom_differs_from_the_twins():
 
 
 @pytest.mark.parametrize("kind", ["flat", "random", "between", "peaked"])
-def test_bfloat16_is_packed_like_its_float32(kind):
+def test_bfloat16_is_packed_like_its_float32(device, kind):
     logits = make_logits(kind, 97, 1025).bfloat16()  # rounding to 8 bits makes many ties
-    assert torch.equal(pack_topk(logits, 20), pack_topk(logits.float(), 20))
-    assert_packed_like_twin(logits[:20], 20)
+    assert torch.equal(pack_on(device, logits, 20), pack_on(device, logits.float(), 20))
+    assert_packed_like_twin(logits[:20], 20, device)
 
 
 @pytest.mark.parametrize("kind", ["flat", "random", "between", "peaked"])
@@ -121,26 +146,26 @@ def test_normaliser_against_float64():
         assert step.max() < 0.5 / 256 * math.sqrt(2) + 1e-3
 
 
-def test_normaliser_of_ascending_rows():
+def test_normaliser_of_ascending_rows(device):
     """The maximum moves at every block, and most of the mass comes last."""
     logits = torch.linspace(-300, 300, 65535).repeat(3, 1)
-    assert_packed_like_twin(logits, 64)
-    assert_packed_like_twin(logits.flip(1).contiguous(), 64)
+    assert_packed_like_twin(logits, 64, device)
+    assert_packed_like_twin(logits.flip(1).contiguous(), 64, device)
 
 
 @pytest.mark.parametrize("num_senones", [20, 128, 129, 3183])
-def test_of_equal_logits_the_lower_id_is_kept_and_comes_first(num_senones):
-    ids, logp = unpack_topk(pack_topk(torch.zeros(2, num_senones), 20), 20, num_senones)
+def test_of_equal_logits_the_lower_id_is_kept_and_comes_first(device, num_senones):
+    ids, logp = unpack_on(device, pack_on(device, torch.zeros(2, num_senones), 20), 20, num_senones)
     assert torch.equal(ids, torch.arange(20, dtype=torch.int32).expand(2, 20))
     assert (logp == logp[:, :1]).all() and abs(logp[0, 0].exp() * num_senones - 1) < 0.05
     logits = torch.randint(0, 3, (97, num_senones), generator=torch.Generator().manual_seed(0)).float()
-    assert_packed_like_twin(logits, 20)
+    assert_packed_like_twin(logits, 20, device)
     zeros = torch.tensor([[0.0, -0.0, 0.0, -0.0, 1.0]])
-    assert unpack_topk(pack_topk(zeros, 4), 4, 5)[0].tolist() == [[4, 0, 1, 2]]
+    assert unpack_topk(pack_on(device, zeros, 4), 4, 5)[0].tolist() == [[4, 0, 1, 2]]
 
 
 @pytest.mark.parametrize("num_senones", [300, 4096, 4097, 9001])
-def test_rows_with_more_candidates_than_the_selection_holds(num_senones):
+def test_rows_with_more_candidates_than_the_selection_holds(device, num_senones):
     """Ascending, descending, alike, the best in a cluster or 128 apart, most of the row at -inf."""
     step = torch.arange(num_senones)
     noise = make_logits("random", 1, num_senones)[0]
@@ -149,8 +174,9 @@ def test_rows_with_more_candidates_than_the_selection_holds(num_senones):
     rows += [noise.where(step % 50 == 49, torch.tensor(-math.inf)), noise.where(step > 4090, noise - 1e30)]
     logits = torch.stack(rows)
     for k in (1, 20, 64):
-        assert_packed_like_twin(logits, k)
-        assert torch.equal(pack_topk(logits.bfloat16(), k), pack_topk(logits.bfloat16().float(), k))
+        assert_packed_like_twin(logits, k, device)
+        in_bf16, in_float = (pack_on(device, x, k) for x in (logits.bfloat16(), logits.bfloat16().float()))
+        assert torch.equal(in_bf16, in_float)
 
 
 CODE_OF_DIGEST = """
@@ -184,7 +210,7 @@ def test_bytes_are_the_same_wherever_multiply_adds_are_fused():
 
 
 @pytest.mark.parametrize("k", [1, 2, 20])
-def test_extreme_logits(k):
+def test_extreme_logits(device, k):
     inf = math.inf
     rows = [
         [1e4, -1e4, 0.0, 1e4, *[-inf] * 17],
@@ -197,8 +223,8 @@ def test_extreme_logits(k):
         [1e-40, -1e-40, *[0.0] * 19],
     ]
     logits = torch.tensor(rows)
-    assert_packed_like_twin(logits, k)
-    ids, logp = unpack_topk(pack_topk(logits, k), k, 21)
+    assert_packed_like_twin(logits, k, device)
+    ids, logp = unpack_on(device, pack_on(device, logits, k), k, 21)
     assert logp.isfinite().all() and (logp.diff(dim=1) <= 0).all() and (logp.double().exp().sum(1) < 1).all()
     np.testing.assert_array_equal(ids.numpy(), exact(logits, k)[0])
     expected = exact(logits, k)[1]
@@ -270,26 +296,26 @@ def test_misaligned_and_repeated_rows():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.nan])
 @pytest.mark.parametrize("row, senone", [(0, 0), (33, 299), (96, 128)])
-def test_bad_logits_are_refused_by_row(dtype, bad, row, senone):
+def test_bad_logits_are_refused_by_row(device, dtype, bad, row, senone):
     logits = make_logits("between", 97, 300).to(dtype)
     logits[row, senone] = bad
     with pytest.raises(ValueError, match=f"row {row}: logit of senone {senone} is -?(nan|inf)"):
-        pack_topk(logits, 20)
+        pack_on(device, logits, 20)
     with pytest.raises(ValueError, match=f"row {row}"):
         reference.pack_topk(logits, 20)
     logits[row] = -math.inf
     logits[row + 1 :, 5] = math.nan
     with pytest.raises(ValueError, match=f"row {row}: all 300 logits are -inf"):
-        pack_topk(logits, 20, num_threads=3)
+        pack_on(device, logits, 20)
 
 
 @pytest.mark.parametrize("bits", [0x7F800001, 0x7FC00001, 0x7FC000FF, 0xFFC00100, 0xFFFFFFFF])
 @pytest.mark.parametrize("senone", [0, 31, 4095, 4096, 5000])
-def test_every_nan_is_seen(bits, senone):
+def test_every_nan_is_seen(device, bits, senone):
     logits = make_logits("between", 1, 5001)
     logits.numpy().view(np.uint32)[0, senone] = bits
     with pytest.raises(ValueError, match=f"row 0: logit of senone {senone} is -?nan"):
-        pack_topk(logits, 20)
+        pack_on(device, logits, 20)
 
 
 @pytest.mark.parametrize(
@@ -320,6 +346,14 @@ def test_wrong_numbers_of_threads_are_refused():
         unpack_topk(pack_topk(torch.zeros(2, 3), 2), 2, 3, num_threads=-1)
 
 
+@pytest.mark.parametrize("k, num_senones", [(1, 1), (1, 4096), (1, 32768), (1, 65535), (2, 2), (20, 4096), (64, 65535)])
+def test_a_row_that_a_gpu_refused_is_no_row(device, k, num_senones):
+    """It is all 255s there, whatever the number of bits."""
+    packed = torch.full((1, packed_row_bytes(k, num_senones)), 255, dtype=torch.uint8)
+    with pytest.raises(DataError, match="row 0"):
+        unpack_on(device, packed, k, num_senones)
+
+
 def damaged(change, num_rows=300, num_senones=300, k=3):
     packed = pack_topk(make_logits("between", num_rows, num_senones), k)
     change(packed)
@@ -333,15 +367,16 @@ def set_bytes(row, *values):
     return change
 
 
-def test_damaged_rows_are_refused():
-    with pytest.raises(DataError, match=r"row 299: senone id 4095 of 300"):
-        unpack_topk(damaged(set_bytes(299, 0xFF, 0x0F)), 3, 300)
-    with pytest.raises(DataError, match=r"row 7: senone id 300 of 300"):
-        unpack_topk(damaged(set_bytes(7, 300 & 255, 0x10 | 300 >> 8, 0)), 3, 300)
-    with pytest.raises(DataError, match=r"row 257: senone id 17 comes twice"):
-        unpack_topk(damaged(set_bytes(257, 17, 0x10, 1)), 3, 300)
-    with pytest.raises(DataError, match=r"row 0: bits set behind the last id"):
-        unpack_topk(damaged(set_bytes(0, 1, 0x20, 0, 3, 0x10)), 3, 300)
+def test_damaged_rows_are_refused(device):
+    text = (lambda why: why) if device == "cpu" else (lambda why: why.partition(":")[0])
+    with pytest.raises(DataError, match=text("row 299: senone id 4095 of 300")):
+        unpack_on(device, damaged(set_bytes(299, 0xFF, 0x0F)), 3, 300)
+    with pytest.raises(DataError, match=text("row 7: senone id 300 of 300")):
+        unpack_on(device, damaged(set_bytes(7, 300 & 255, 0x10 | 300 >> 8, 0)), 3, 300)
+    with pytest.raises(DataError, match=text("row 257: senone id 17 comes twice")):
+        unpack_on(device, damaged(set_bytes(257, 17, 0x10, 1)), 3, 300)
+    with pytest.raises(DataError, match=text("row 0: bits set behind the last id")):
+        unpack_on(device, damaged(set_bytes(0, 1, 0x20, 0, 3, 0x10)), 3, 300)
     packed = damaged(lambda packed: None)
     for k, num_senones in ((4, 300), (3, 60000)):
         with pytest.raises(DataError, match=r"packed rows have 8 bytes, not (10|9)"):

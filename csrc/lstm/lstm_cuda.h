@@ -1,0 +1,93 @@
+// The recurrence of an LSTM layer on a GPU: the results of lstm.h, in float32 or with tensors of bfloat16, whose cells
+// and sums are float32 all the same.
+//
+// Two ways. Step by step: for each frame a product by cuBLAS, which comes from outside, and one pass over gates, cell
+// and output (LstmCellForward, LstmCellBackward). A frame then costs two launches and reads all recurrent weights from
+// the L2 cache.
+//
+// Persistent (LstmPersistentForward, LstmPersistentBackward; bfloat16): one launch for all frames. Blocks, which all
+// run at once, share units and sequences out among them; each keeps the weights of its units in shared memory, and
+// between frames waits only for the blocks of the same sequences, at a counter in global memory. What a frame costs at
+// the least, for H units, of which a block has U, and N sequences in G groups, M = N / G each:
+//
+//   forward    flops     8 N H^2 in all: 2 * M * 4 U * H a block, on tensor cores
+//              bytes     2 M H of outputs into each block, from the L2 cache (8 M H backwards: gradients of four gates)
+//              shared    8 U H of weights, read once for each 16 sequences
+//              waiting   write, fence, count up, see it: about 1.5 us on an H100 [remembered, not measured here]
+//
+// For H = 768 in bfloat16 on 132 multiprocessors, U = 32, N = 64, G = 4: 0.7 us of tensor cores as mma.sync drives
+// them, 1536 cycles (0.9 us) of shared memory, 24 KB a block from the L2 cache: the waiting is as long as the work.
+#pragma once
+
+#include <cstdint>
+
+#include "base/cuda.h"
+#include "lstm/lstm.h"
+
+namespace pyasr {
+
+enum class LstmType : int { kFloat32, kBfloat16 };
+
+// All of one type but cells, gates and what says float; shapes as in lstm.h, `lengths` int64 (N,) on the device, taken
+// into [0, T].
+struct LstmCudaForward {
+  const void* projected;    // (T, N, 4 H)
+  const void* weight_hh;    // (4 H, H), for the persistent kernel
+  const void* first_state;  // (N, H)
+  const float* first_cell;  // (N, H)
+  void* output;             // (T, N, H), rows directions * H apart
+  void* last_state;         // (N, H); step by step also the state between frames
+  float* last_cell;         // (N, H); the cell between frames where `cells` is null
+  void* gates;              // (T, N, 4 H) for the backward pass; null: not wanted
+  float* cells;             // (T, N, H); null: not wanted
+};
+
+struct LstmCudaBackward {
+  const void* weight_hh;
+  const float* first_cell;
+  const void* gates;
+  const float* cells;
+  const void* d_output;      // (T, N, H), rows directions * H apart
+  const void* d_last_state;  // (N, H)
+  const float* d_last_cell;  // (N, H)
+  void* d_projected;         // (T, N, 4 H)
+  float* d_first_cell;       // (N, H); the cell's gradient between frames
+};
+
+// last_state and last_cell become the first ones: before the first frame of LstmCellForward.
+void LstmCellStart(LstmType type, const LstmShape& shape, const LstmCudaForward& d, CudaStream stream);
+
+// Frame number `step` of a direction's order: recurrent (N, 4 H), the product of last_state with the weights, of
+// `type`. Where a sequence has no such frame its output is 0, and its state stays.
+void LstmCellForward(LstmType type, const LstmShape& shape, bool reverse, int64_t step, const int64_t* lengths,
+                     const void* recurrent, const LstmCudaForward& d, CudaStream stream);
+
+// d_first_cell becomes d_last_cell: before the first call of LstmCellBackward.
+void LstmCellBackwardStart(const LstmShape& shape, const LstmCudaBackward& d, CudaStream stream);
+
+// from_next (N, H): the product of the gates' gradients of the frame that comes next with the weights, of `type`; not
+// read where there is none. d_projected of the frame is written: zeros where a sequence has no such frame.
+void LstmCellBackward(LstmType type, const LstmShape& shape, bool reverse, int64_t step, const int64_t* lengths,
+                      const void* from_next, const LstmCudaBackward& d, CudaStream stream);
+
+// How the persistent kernels would share the work out on a device; units 0: they cannot run.
+struct LstmPlan {
+  int units;   // of a block
+  int slices;  // of units
+  int groups;  // of sequences
+  int rows;    // sequences of a group, a multiple of 16
+  int tiles;   // of 16 sequences, multiplied together
+  int64_t shared_bytes;
+};
+LstmPlan PlanLstmForward(const LstmShape& shape);  // for the current device
+LstmPlan PlanLstmBackward(const LstmShape& shape);
+
+// Counters of the barriers, which the launchers clear: this many bytes.
+constexpr int64_t kLstmScratchBytes = 4096;
+
+void LstmPersistentForward(const LstmShape& shape, const int64_t* lengths, const LstmCudaForward* directions,
+                           void* scratch, CudaStream stream);
+void LstmPersistentBackward(const LstmShape& shape, const int64_t* lengths, const LstmCudaBackward* directions,
+                            void* scratch, CudaStream stream);
+
+}  // namespace pyasr
