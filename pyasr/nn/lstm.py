@@ -159,9 +159,17 @@ class LSTM(torch.nn.LSTM):
 
 
 def _autocast_where_it_works(device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """A processor without bf16 instructions has no bf16 LSTM in torch (2.13: RuntimeError from oneDNN): fp32 there."""
-    works = device.type != "cpu" or CPU_HAS_BF16
-    return contextlib.nullcontext() if works else torch.autocast("cpu", enabled=False)
+    """A processor without bf16 instructions has no bf16 LSTM in torch (2.13: RuntimeError from oneDNN): fp32 there.
+
+    On a GPU autocast to bf16 makes cuDNN's LSTM compute in float16 (torch 2.11), in which small gradients vanish unless
+    the loss is scaled: those of the first of five layers were off by 94 %. Float32 there, too, which was faster.
+    """
+    kind = device.type
+    if kind == "cuda":
+        works = not torch.is_autocast_enabled(kind) or torch.get_autocast_dtype(kind) != torch.bfloat16
+    else:
+        works = kind != "cpu" or CPU_HAS_BF16
+    return contextlib.nullcontext() if works else torch.autocast(kind, enabled=False)
 
 
 def _inside(num_frames: int, lengths: Tensor) -> Tensor:
