@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +16,7 @@ from pyasr.run import results, runner
 from pyasr.run.console import say, show_table
 from pyasr.run.doctor import check
 from pyasr.run.experiment_cli import compare, experiment
+from pyasr.run.interrupt import raise_when_interrupted
 from pyasr.run.plan_cli import plan
 from pyasr.run.recipe import Recipe, find_recipe, load_recipe, recipe_name
 from pyasr.run.stage import Context
@@ -71,7 +71,7 @@ def recipe(
         run_context.crew.follow()
         return
     say(f"recipe {name} ({path}), experiment folder {run_context.exp}")
-    signal.signal(signal.SIGTERM, _interrupt)
+    raise_when_interrupted()
     try:
         runner.run(STAGES, selected, run_context, name, fresh)
         run_context.crew.dismiss()
@@ -151,7 +151,3 @@ def main() -> None:
     except PyasrError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(1)
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +17,7 @@ from pyasr.report.results_table import read_table
 from pyasr.run.console import say, show_table
 from pyasr.run.experiment import load_experiment
 from pyasr.run.experiment_runs import run_experiment, show_plan
+from pyasr.run.interrupt import raise_when_interrupted
 from pyasr.run.stages import STAGES
 
 
@@ -59,7 +59,7 @@ def experiment(
     if dry_run:
         show_plan(loaded, STAGES)
         return
-    signal.signal(signal.SIGTERM, _interrupt)
+    raise_when_interrupted()
     try:
         run_experiment(loaded, STAGES, keep_going)
     except KeyboardInterrupt:
@@ -130,7 +130,3 @@ def _show(table: Table) -> None:
 
 def _show_markdown(table: Table) -> None:
     say(markdown(table))
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt

@@ -1,0 +1,20 @@
+"""Ctrl-C and SIGTERM end a run where it is; the same command goes on from there."""
+
+from __future__ import annotations
+
+import signal
+
+
+def raise_when_interrupted() -> None:
+    """Make SIGTERM, as Ctrl-C does, raise KeyboardInterrupt in the main thread, and both see to it that it arrives."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as it is for what nohup or a shell's & has started
+        signal.signal(signal.SIGINT, _interrupt)
+
+
+def _interrupt(*_: object) -> None:
+    # Python drops an exception that a signal raises inside of another's clean-up, such as that of the logging module
+    # around a fork: once more in a second, unless the process has ended by then.
+    signal.signal(signal.SIGALRM, _interrupt)
+    signal.alarm(1)
+    raise KeyboardInterrupt
