@@ -65,7 +65,7 @@ def lstm_recurrence(
     return _forward(projected, weight_hh, h_0, c_0, lengths, save, bf16_gradient)[:3]
 
 
-@torch.library.custom_op("pyasr::lstm_recurrence", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("pyasr::lstm_recurrence", mutates_args=(), device_types=("cpu", "cuda"))
 def _forward(
     projected: list[Tensor],
     weight_hh: list[Tensor],
@@ -77,6 +77,9 @@ def _forward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Output, h_n, c_n, and for the backward pass gates (D, T, N, 4 H) and cells (D, T, N, H): empty without `save`."""
     results = _empty_results(projected, weight_hh, h_0, save)
+    if h_0.is_cuda:
+        lstm_cuda.forward(projected, weight_hh, h_0, c_0, lengths.contiguous(), results)
+        return results
     _core.lstm_forward(
         [_array(p) for p in projected],
         [_array(w) for w in weight_hh],
@@ -84,21 +87,6 @@ def _forward(
         *(tensor.numpy() for tensor in results),
         torch.get_num_threads(),
     )
-    return results
-
-
-@_forward.register_kernel("cuda")
-def _(
-    projected: list[Tensor],
-    weight_hh: list[Tensor],
-    h_0: Tensor,
-    c_0: Tensor,
-    lengths: Tensor,
-    save: bool,
-    bf16_gradient: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    results = _empty_results(projected, weight_hh, h_0, save)
-    lstm_cuda.forward(projected, weight_hh, h_0, c_0, lengths.contiguous(), results)
     return results
 
 
@@ -122,7 +110,7 @@ def _empty_results(
     )
 
 
-@torch.library.custom_op("pyasr::lstm_recurrence_backward", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("pyasr::lstm_recurrence_backward", mutates_args=(), device_types=("cpu", "cuda"))
 def _backward(
     d_output: Tensor,
     d_h_n: Tensor,
@@ -138,34 +126,17 @@ def _backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of projected (D, T, N, 4 H), weight_hh (D, 4 H, H), h_0 and c_0 (D, N, H)."""
     d_projected, d_weight, d_h_0, d_c_0 = _empty_gradients(weight_hh, h_0, gates)
-    _core.lstm_backward(
-        [_array(w) for w in weight_hh],
-        *(_array(tensor) for tensor in (c_0, lengths, gates, cells, d_output, d_h_n, d_c_n)),
-        d_projected.numpy(),
-        d_c_0.numpy(),
-        torch.get_num_threads(),
-    )
-    _finish_gradients(d_h_n, weight_hh, h_0, lengths, output, d_projected, d_weight, d_h_0, bf16_gradient)
-    return d_projected, d_weight, d_h_0, d_c_0
-
-
-@_backward.register_kernel("cuda")
-def _(
-    d_output: Tensor,
-    d_h_n: Tensor,
-    d_c_n: Tensor,
-    weight_hh: list[Tensor],
-    h_0: Tensor,
-    c_0: Tensor,
-    lengths: Tensor,
-    output: Tensor,
-    gates: Tensor,
-    cells: Tensor,
-    bf16_gradient: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    d_projected, d_weight, d_h_0, d_c_0 = _empty_gradients(weight_hh, h_0, gates)
-    lengths = lengths.contiguous()
-    lstm_cuda.backward(d_output, d_h_n, d_c_n, weight_hh, c_0, lengths, gates, cells, d_projected, d_c_0)
+    if gates.is_cuda:
+        lengths = lengths.contiguous()
+        lstm_cuda.backward(d_output, d_h_n, d_c_n, weight_hh, c_0, lengths, gates, cells, d_projected, d_c_0)
+    else:
+        _core.lstm_backward(
+            [_array(w) for w in weight_hh],
+            *(_array(tensor) for tensor in (c_0, lengths, gates, cells, d_output, d_h_n, d_c_n)),
+            d_projected.numpy(),
+            d_c_0.numpy(),
+            torch.get_num_threads(),
+        )
     _finish_gradients(d_h_n, weight_hh, h_0, lengths, output, d_projected, d_weight, d_h_0, bf16_gradient)
     return d_projected, d_weight, d_h_0, d_c_0
 
