@@ -9,7 +9,7 @@ from kaldi_decoder import DecodableCtc, LatticeSimpleDecoder, LatticeSimpleDecod
 
 from pyasr.base.errors import DataError
 from pyasr.decode.raw_lattice import RawLattice, to_lattice
-from pyasr.decode.search import check_graph, check_loglikes, to_const
+from pyasr.decode.search import check_graph, check_loglikes, to_const, with_graph_of
 from pyasr.lang.fst_arrays import FstArrays
 from pyasr.lang.hclg import add_word_penalty
 from pyasr.ops.lattice import Lattice
@@ -50,11 +50,9 @@ class LatticeSearcher:
         word_penalty: float = 0.0,
     ) -> LatticeSearcher:
         """A searcher in the graph of a file; DataError names it."""
-        graph = FstArrays.read(path)
-        try:
-            return cls(graph, tid_to_pdf, beam, lattice_beam, max_density, word_penalty)
-        except DataError as error:
-            raise DataError(f"{path}: {error}") from error
+        return with_graph_of(
+            path, lambda graph: cls(graph, tid_to_pdf, beam, lattice_beam, max_density, word_penalty)
+        )
 
     def lattice(self, loglikes: np.ndarray, acoustic_scale: float, utterance_id: str = "utterance") -> Lattice:
         """The lattice for log-likelihoods (T, P) float32, natural log, times `acoustic_scale`.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import kaldifst
 import numpy as np
@@ -13,6 +15,8 @@ from kaldi_decoder import DecodableCtc, FasterDecoder, FasterDecoderOptions
 from pyasr.base.errors import DataError
 from pyasr.lang.fst_arrays import FstArrays
 from pyasr.lang.hclg import add_word_penalty
+
+Made = TypeVar("Made")
 
 _MIN_ACTIVE = 20
 _VALUES_AT_ONCE = 4_000_000
@@ -66,11 +70,7 @@ class Searcher:
         cls, path: str | Path, tid_to_pdf: np.ndarray, beam: float, max_active: int, word_penalty: float = 0.0
     ) -> Searcher:
         """A searcher in the graph of a file; DataError names it."""
-        graph = FstArrays.read(path)
-        try:
-            return cls(graph, tid_to_pdf, beam, max_active, word_penalty)
-        except DataError as error:
-            raise DataError(f"{path}: {error}") from error
+        return with_graph_of(path, lambda graph: cls(graph, tid_to_pdf, beam, max_active, word_penalty))
 
     def start(self, acoustic_scale: float, utterance_id: str = "utterance") -> Search:
         """Begin an utterance whose frames come bit by bit; log-likelihoods are multiplied with `acoustic_scale`."""
@@ -151,6 +151,15 @@ class Search:
         ended = bool(tids) and tids[-1] > len(self._pdf_of_column)
         cost = weight.value1 + weight.value2
         return Hypothesis(tuple(word_ids), np.array(tids[:-1] if ended else tids, np.int32), cost, ended)
+
+
+def with_graph_of(path: str | Path, make: Callable[[FstArrays], Made]) -> Made:
+    """What is made of the graph of a file; DataError names it."""
+    graph = FstArrays.read(path)
+    try:
+        return make(graph)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
 
 
 def check_graph(graph: FstArrays, tid_to_pdf: np.ndarray) -> None:
