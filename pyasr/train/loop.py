@@ -85,6 +85,9 @@ class Sums:
     def add(self, source: str, loss: float, frames: int, counts: Mapping[str, float]) -> None:
         self.loss[source] = self.loss.get(source, 0.0) + loss
         self.frames[source] = self.frames.get(source, 0) + frames
+        self._count(counts)
+
+    def _count(self, counts: Mapping[str, float]) -> None:
         for name, count in counts.items():
             self.counts[name] = self.counts.get(name, 0.0) + count
 
@@ -92,8 +95,7 @@ class Sums:
         """Another worker's."""
         for source, loss in other.loss.items():
             self.add(source, loss, other.frames[source], {})
-        for name, count in other.counts.items():
-            self.counts[name] = self.counts.get(name, 0.0) + count
+        self._count(other.counts)
         self.clipped += other.clipped
         self.seconds = max(self.seconds, other.seconds)
 
