@@ -11,7 +11,8 @@ import typer
 
 from pyasr.align.senone_drawing import draw_tree
 from pyasr.align.senones import Senones
-from pyasr.base.errors import ConfigError, PyasrError
+from pyasr.base.command import run_command
+from pyasr.base.errors import ConfigError
 from pyasr.run import results, runner
 from pyasr.run.console import say, show_table
 from pyasr.run.doctor import check
@@ -145,9 +146,5 @@ def _selected(stage: str | None, stop_stage: str | None, only: str | None) -> ra
 
 
 def main() -> None:
-    """Exit codes: 0 done, 1 an error (a message, no traceback), 2 a wrong command line, 130 interrupted."""
-    try:
-        app(prog_name="python -m pyasr.run")
-    except PyasrError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        sys.exit(1)
+    """Exit codes: those of `run_command`, and 130 interrupted."""
+    run_command(app, "python -m pyasr.run")

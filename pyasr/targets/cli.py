@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +13,8 @@ import rich.table
 import typer
 
 from pyasr.base.artifact import write_jsonl
-from pyasr.base.errors import DataError, PyasrError
+from pyasr.base.command import run_command
+from pyasr.base.errors import DataError
 from pyasr.base.progress import track
 from pyasr.corpora.manifest import iterate_cuts
 from pyasr.targets.coverage import coverage
@@ -158,9 +158,5 @@ def _print_histogram(frames: list[int]) -> None:
 
 
 def main() -> None:
-    """Exit codes: 0 done, 1 an error (a message, no traceback), 2 a wrong command line."""
-    try:
-        app(prog_name="python -m pyasr.targets")
-    except PyasrError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        sys.exit(1)
+    """Exit codes: those of `run_command`."""
+    run_command(app, "python -m pyasr.targets")
