@@ -38,6 +38,10 @@ class Context:
         """Made when first used: a run that skips everything starts no workers."""
         return make_executor(self.executor_spec)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Sent to another worker, a context is without what belongs to this process."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("crew", "executor")}
+
     def close(self) -> None:
         """Let the workers, if there are any, end with the job that they are at."""
         if "executor" in self.__dict__:

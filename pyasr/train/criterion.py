@@ -39,7 +39,7 @@ class Criterion(Protocol):
         ...
 
     def judge(self, model: AcousticModel) -> dict[str, float]:
-        """Further values of dev for the log; the model is in eval mode."""
+        """Further values of dev for the log; the model is in eval mode. Worker 0 alone is asked."""
         ...
 
 

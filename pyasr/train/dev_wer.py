@@ -23,7 +23,7 @@ class DevWer:
 
     Training sharpens the posteriors: at the old weight alone a better model can look worse. folder: where the model is
     put for the workers. senones: folder. cuts: a manifest file. references: {cut_id: (speaker, text)}. fingerprint: of
-    the senones.
+    the senones. executor: None on workers but the first, which decode nothing.
     """
 
     folder: Path
@@ -36,7 +36,7 @@ class DevWer:
     words: WordTable
     scales: Scales
     options: NetworkDecodeOptions
-    executor: Executor
+    executor: Executor | None
 
     def __call__(self, model: AcousticModel) -> float:
         """The lowest of these rates, per cent."""

@@ -320,8 +320,10 @@ class Trainer:
         return loss / frames, 100.0 * correct / frames
 
     def _look_at_dev(self) -> Row:
+        """The same on all workers."""
         loss, accuracy = self.evaluate()
-        return {"dev_loss": loss, "dev_accuracy": accuracy, **self.criterion.judge(self.model)}
+        judged = self.criterion.judge(self.model) if self.workers.rank == 0 else {}
+        return {"dev_loss": loss, "dev_accuracy": accuracy, **self.workers.gather(judged)[0]}
 
     def _keep_if_best(self, value: float) -> None:
         """value: of what the criterion chooses by."""

@@ -21,6 +21,8 @@ from pyasr.dist.comm import Comm
 from pyasr.train.checkpoint import load_checkpoint, save_checkpoint
 
 _MANIFEST = "manifest.json"
+CHECKPOINTS = ("checkpoint.pt", "checkpoint")
+"""Of a single worker, and of several."""
 SHARED = ("best", "log")
 """What worker 0 alone writes, for all."""
 OF_ONE_MODEL = ("model", "optimiser")
@@ -31,7 +33,7 @@ class Checkpoints:
     """Those of one training in a folder; key: digest of what the training is made from."""
 
     def __init__(self, folder: str | Path, key: str, comm: Comm) -> None:
-        self.single, self.parted = Path(folder) / "checkpoint.pt", Path(folder) / "checkpoint"
+        self.single, self.parted = (Path(folder) / name for name in CHECKPOINTS)
         self.key, self.comm = key, comm
 
     def save(self, state: dict[str, Any], one_model: bool = True) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from pyasr.align.senones import Senones
 from pyasr.base.artifact import digest_file, read_jsonl, write_jsonl
 from pyasr.base.skips import Skips
 from pyasr.corpora import read_cuts
+from pyasr.dist.workers import Workers
 from pyasr.lang.words import WordTable
 from pyasr.nn.network import Network
 from pyasr.run.stage import Context, Digest
@@ -22,6 +24,7 @@ from pyasr.train.data import BatchMaker, Source
 from pyasr.train.dev_wer import DevWer
 from pyasr.train.loop import Trainer, TrainingData, dev_augment
 from pyasr.train.options import TrainOptions
+from pyasr.train.parts import CHECKPOINTS
 from pyasr.train.smbr import LatticeBatches, SmbrCriterion
 
 
@@ -42,19 +45,24 @@ def _train(context: Context, system: str) -> Digest:
     network, lattices, rows, skipped = setup.network, setup.lattices, [], []
     for generation in range(setup.options.generations):
         work = folder / f"generation-{generation}"
-        if (work / "checkpoint.pt").exists() or not (work / "network").exists():
+        if _unfinished(work):
             if generation:
                 lattices = work / "lattices"
                 make_all(setup, network, lattices)
-            _run_generation(setup, network, lattices, work)
+            context.crew.train(partial(train_generation, setup, network, lattices, work))
         network = work / "network"
         rows += [{**row, "generation": generation} for row in read_jsonl(work / "log.jsonl")]
-        skipped += read_jsonl(work / "skipped.jsonl")
+        skipped += _skipped(work)
     trained = Network.load(network)
     trained.save(folder / "network")
     write_jsonl(folder / "log.jsonl", rows)
     write_jsonl(folder / "skipped.jsonl", skipped)
     return {"parameters": trained.model.num_parameters, **_summary(rows), "skipped": len(skipped)}
+
+
+def _unfinished(work: Path) -> bool:
+    """The checkpoint goes last."""
+    return not (work / "network").exists() or any((work / name).exists() for name in CHECKPOINTS)
 
 
 def _summary(rows: list[Digest]) -> Digest:
@@ -68,8 +76,11 @@ def _summary(rows: list[Digest]) -> Digest:
     }
 
 
-def _run_generation(setup: Setup, start: Path, lattices: Path, work: Path) -> None:
-    """Train a network on lattices; work/network is the best by dev WER, `start` itself if nothing is better."""
+def train_generation(setup: Setup, start: Path, lattices: Path, work: Path, workers: Workers) -> None:
+    """Train a network on lattices; work/network is the best by dev WER, `start` itself if nothing is better.
+
+    Each of several workers calls it.
+    """
     network, targets = Network.load(start), setup.targets("dev").parent
     options = setup.options.of(setup.system_options)
     dev = Source.of(list(read_cuts(setup.cuts("dev"))), hard_targets(targets, "dev"))
@@ -78,14 +89,20 @@ def _run_generation(setup: Setup, start: Path, lattices: Path, work: Path) -> No
     usable = [cut for cut in aligned.cuts if all(cut.id in made for made in sets)]
     sources = {"transcribed": Source.of(usable, aligned.targets)}
     data = TrainingData(sources, dev, network.frontend, setup.noise)
-    criterion = _criterion(setup, start, sets, LatticeSet.open(lattices / "dev"), work, data, options)
+    criterion = _criterion(setup, start, sets, LatticeSet.open(lattices / "dev"), work, data, options, workers)
     seed, name = setup.context.recipe.seed, f"{setup.system}_smbr"
-    trainer = Trainer(network.model, data, options, seed, work, name, say_row, criterion=criterion)
+    trainer = Trainer(network.model, data, options, seed, work, name, say_row, criterion=criterion, workers=workers)
     trainer.run()
-    shutil.rmtree(work / "candidate", ignore_errors=True)
-    write_jsonl(work / "skipped.jsonl", criterion.skips.rows)
-    Network(network.model.cpu().eval(), network.frontend, network.senones).save(work / "network")
+    if workers.rank == 0:
+        shutil.rmtree(work / "candidate", ignore_errors=True)
+        Network(network.model.cpu().eval(), network.frontend, network.senones).save(work / "network")
     trainer.checkpoints.remove()
+
+
+def _skipped(work: Path) -> list[dict[str, str]]:
+    """Utterances that workers left out, each once."""
+    rows = (row for path in sorted((work / "skipped").glob("*.jsonl")) for row in read_jsonl(path))
+    return list({row["id"]: row for row in rows}.values())
 
 
 def _criterion(
@@ -96,6 +113,7 @@ def _criterion(
     work: Path,
     data: TrainingData,
     train_options: TrainOptions,
+    workers: Workers,
 ) -> SmbrCriterion:
     exp, options, recipe = setup.context.exp, setup.options, setup.context.recipe
     senones = Senones.load(exp / "senones" / "set")
@@ -112,9 +130,9 @@ def _criterion(
         words=WordTable.load(exp / "lang" / "words.txt"),
         scales=setup.scales,
         options=recipe.decode_network,
-        executor=setup.context.executor,
+        executor=setup.context.executor if workers.rank == 0 else None,
     )
-    transitions, noted = senones.transitions, work / "skipped.jsonl"
+    transitions, noted = senones.transitions, work / "skipped" / f"worker-{workers.rank}.jsonl"
     return SmbrCriterion(
         options=options,
         acoustic_scale=setup.scales.acoustic_scale,

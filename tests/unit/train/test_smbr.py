@@ -14,6 +14,9 @@ from pyasr.base.executor import SerialExecutor
 from pyasr.base.skips import Skips
 from pyasr.corpora import write_cuts
 from pyasr.decode.part import Scales
+from pyasr.dist.emulate import run_emulated
+from pyasr.dist.options import DistOptions, GTCOptions
+from pyasr.dist.workers import Workers
 from pyasr.features.augment import AugmentOptions
 from pyasr.lang.fst_arrays import FstArrays
 from pyasr.lang.phones import PhoneTable
@@ -110,10 +113,12 @@ class World:
             skips=Skips("utterances", limit),
         )
 
-    def trainer(self, folder, criterion):
+    def trainer(self, folder, criterion, workers=None):
         model = Network.load(self.folder / "network").model
         options = criterion.options.of(CE)
-        return Trainer(model, self.data, options, 1, folder, "smbr", device="cpu", criterion=criterion)
+        return Trainer(
+            model, self.data, options, 1, folder, "smbr", device="cpu", criterion=criterion, workers=workers
+        )
 
 
 @pytest.fixture(scope="module")
@@ -203,6 +208,30 @@ def test_killed_and_continued_is_the_same(world, tmp_path, kill_at):
         {k: v for k, v in row.items() if k not in varying} for row in log
     ]
     assert same(weights(again.model), weights(whole.model))
+
+
+@pytest.mark.parametrize("method", ["ddp", "gtc", "gtc+bmuf"])
+def test_several_workers_train_one_model_and_the_first_judges_it(world, tmp_path, method):
+    """Each learns from lattices of its own utterances; the log counts those of all."""
+    judged, chosen = [], DistOptions(method=method, group_size=2, gtc=GTCOptions(density=0.2))
+    size, sgd = 4 if method == "gtc+bmuf" else 2, SmbrOptimiserOptions(kind="sgd", lr=0.05)
+    smbr = SMBR.model_copy(update={"optimiser": sgd})
+
+    def work(comm):
+        def rate(model):
+            judged.append(comm.rank)
+            return float(model.output.bias.abs().sum())
+
+        trained = world.trainer(tmp_path, world.criterion(rate, options=smbr), Workers(chosen, comm))
+        return trained.run(), weights(trained.model), trained.rate.state()
+
+    results = run_emulated(size, work)
+    log, model, rate = results[0]
+    assert all(same(model, other) and rate == state for _, other, state in results)
+    assert not same(model, weights(Network.load(world.folder / "network").model)) or log[0]["best"]
+    assert judged == [0] * len(judged) and len(judged) >= len(log) == 4
+    alone = world.trainer(tmp_path / "alone", world.criterion(falling())).run()
+    assert [row.get("frames_transcribed") for row in log] == [row.get("frames_transcribed") for row in alone]
 
 
 def break_lattice(sets, cut_id, how):
