@@ -8,13 +8,15 @@ from pyasr.run.stage import Stage
 
 NETWORKS = ("teacher", "supervised", "student", "topline")
 SMBR = ("teacher_smbr", "student_smbr")
-SYSTEMS = ("mono", "tri", "tri_sat", *NETWORKS, *SMBR)
-"""The systems that are decoded and scored; those of SMBR where smbr.on is true."""
+RELABELLED = ("student_relabelled",)
+SYSTEMS = ("mono", "tri", "tri_sat", *NETWORKS, *SMBR, *RELABELLED)
+"""The systems that are decoded and scored; those of SMBR where smbr.on is true, of RELABELLED with smbr.relabel."""
 
 
 def systems_of(recipe: Recipe) -> tuple[str, ...]:
     """Those that a recipe makes, if its corpus has the data."""
-    return tuple(system for system in SYSTEMS if recipe.smbr.on or system not in SMBR)
+    absent = (*(() if recipe.smbr.on else SMBR), *(() if recipe.smbr.relabel else RELABELLED))
+    return tuple(system for system in SYSTEMS if system not in absent)
 
 
 def _decode_stage(system: str, trained_by: str, *options: str) -> Stage:
@@ -52,6 +54,23 @@ def _train_stage(
         writes=(f"train/{system}/",),
         options=("seed", "train.dist", *options),
         external=("noise_dir",),
+    )
+
+
+def _label_stage(name: str, teacher: str, writes: str, *options: str) -> Stage:
+    return Stage(
+        name=name,
+        what=f"the {teacher}'s best posteriors of every frame of the untranscribed part",
+        entry=f"networks.{name}",
+        reads=("validate", teacher),
+        writes=(writes,),
+        options=("targets", *options),
+    )
+
+
+def _student_stage(name: str, what: str, labels: str, *options: str) -> Stage:
+    return _train_stage(
+        name, what, labels, options=("train.supervised", "train.student", "targets.stacking", *options)
     )
 
 
@@ -162,23 +181,11 @@ STAGES: tuple[Stage, ...] = (
         external=("noise_dir",),
     ),
     _train_stage("teacher", "a bidirectional LSTM on the transcribed part", options=("train.teacher",)),
-    Stage(
-        name="label",
-        what="the teacher's best posteriors of every frame of the untranscribed part",
-        entry="networks.label",
-        reads=("validate", "teacher"),
-        writes=("targets/",),
-        options=("targets",),
-    ),
+    _label_stage("label", "teacher", "targets/"),
     _train_stage(
         "supervised", "the student's topology on the transcribed part alone", options=("train.supervised",)
     ),
-    _train_stage(
-        "student",
-        "a forward-only LSTM on both parts, interleaved",
-        "label",
-        options=("train.supervised", "train.student", "targets.stacking"),
-    ),
+    _student_stage("student", "a forward-only LSTM on both parts, interleaved", "label"),
     _train_stage(
         "topline",
         "the student's topology, had every transcript been there",
@@ -204,6 +211,11 @@ STAGES: tuple[Stage, ...] = (
     *(_decode_network_stage(system) for system in NETWORKS),
     *_smbr_stages("teacher", "train.teacher"),
     *_smbr_stages("student", "train.supervised"),
+    _label_stage("relabel", "teacher_smbr", "targets_smbr/", "smbr.relabel"),
+    _student_stage(
+        "student_relabelled", "a student as before, of the teacher_smbr (smbr.relabel)", "relabel", "smbr.relabel"
+    ),
+    _decode_network_stage("student_relabelled"),
     Stage(
         name="score",
         what="word error rates with intervals, per system, condition and speaker; results.json",
@@ -216,7 +228,7 @@ STAGES: tuple[Stage, ...] = (
         name="report",
         what="one HTML page",
         entry="report.write",
-        reads=("corpus", "lang", "validate", "features", "mono", "tri", "lda", "sat", *NETWORKS, *SMBR, "score"),
+        reads=("corpus", "lang", "validate", "features", "mono", "tri", "lda", "sat", *NETWORKS, *SMBR, *RELABELLED, "score"),
         writes=("report.html",),
     ),
 )

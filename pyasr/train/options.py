@@ -162,6 +162,15 @@ class SmbrOptions(Options):
         "class", description="class: the senones of silence are one; senone: as others; ignore: never counted as right"
     )
     reject_frames: bool = pydantic.Field(True, description="no gradient where the reference has left the lattice")
+    relabel: bool = pydantic.Field(
+        False, description="true: teacher_smbr labels the untranscribed part anew, and a student learns from that"
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> SmbrOptions:
+        if self.relabel and not self.on:
+            raise ValueError("relabel = true needs on = true: it is the teacher_smbr that labels")
+        return self
 
     def of(self, system: TrainOptions) -> TrainOptions:
         """Options of the training that follows on a system's."""

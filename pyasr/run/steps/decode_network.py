@@ -49,6 +49,11 @@ def student_smbr(context: Context) -> Digest:
     return _decode(context, "student_smbr")
 
 
+def student_relabelled(context: Context) -> Digest:
+    """decode/student_relabelled/"""
+    return _decode(context, "student_relabelled")
+
+
 def _decode(context: Context, system: str) -> Digest:
     absent = context.exp / "train" / system / ABSENT
     if absent.exists():

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from pyasr.base.artifact import digest_file, write_json, write_jsonl
+from pyasr.base.artifact import digest_file, read_json, write_json, write_jsonl
 from pyasr.base.errors import DataError
 from pyasr.corpora import read_cuts
 from pyasr.nn.network import Network
@@ -36,11 +36,34 @@ def supervised(context: Context) -> Digest:
 
 def label(context: Context) -> Digest:
     """targets/"""
-    options, folder = context.recipe.targets, context.exp / "targets"
+    return _label(context, "teacher", context.exp / "targets")
+
+
+def relabel(context: Context) -> Digest:
+    """targets_smbr/"""
+    folder = context.exp / "targets_smbr"
+    if not context.recipe.smbr.relabel:
+        return _absent(folder, "smbr.relabel is false")
+    return _label(context, "teacher_smbr", folder)
+
+
+def student(context: Context) -> Digest:
+    """train/student/"""
+    return _student(context, "student", context.exp / "targets")
+
+
+def student_relabelled(context: Context) -> Digest:
+    """train/student_relabelled/"""
+    return _student(context, "student_relabelled", context.exp / "targets_smbr")
+
+
+def _label(context: Context, teacher: str, folder: Path) -> Digest:
+    """Store the posteriors of a system's network in folder/store."""
+    options = context.recipe.targets
     cuts = read_cuts(context.exp / "data" / "untranscribed.jsonl.gz")
     if not len(cuts):
         return _absent(folder, _NOTHING_UNTRANSCRIBED)
-    network_folder = context.exp / "train" / "teacher" / "network"
+    network_folder = context.exp / "train" / teacher / "network"
     network = Network.load(network_folder)
     phases = network.frontend.options.stack if options.stacking == "all" else 1
     metadata = {"phases": phases, "senones": network.senones, "teacher": digest_file(network_folder / "weights.pt")}
@@ -64,13 +87,12 @@ def label(context: Context) -> Digest:
     }
 
 
-def student(context: Context) -> Digest:
-    """train/student/"""
-    folder = context.exp / "train" / "student"
-    if (context.exp / "targets" / ABSENT).exists():
-        return _absent(folder, _NOTHING_UNTRANSCRIBED)
+def _student(context: Context, system: str, labels: Path) -> Digest:
+    """Train a student on the posteriors in labels/store."""
+    if (labels / ABSENT).exists():
+        return _absent(context.exp / "train" / system, read_json(labels / ABSENT)["reason"])
     cuts = list(read_cuts(context.exp / "data" / "untranscribed.jsonl.gz"))
-    store = PosteriorStore.open(context.exp / "targets" / "store")
+    store = PosteriorStore.open(labels / "store")
     stored = StoredTargets(store, tied=context.recipe.targets.stacking == "tied")
     least = context.recipe.train.student.min_posterior
     sure = [cut for cut in cuts if cut.id in store and store.summary(cut.id).max_posterior >= least]
@@ -79,7 +101,7 @@ def student(context: Context) -> Digest:
             f"none of {len(cuts)} utterances has a mean highest posterior of train.student.min_posterior = {least}"
             f" or more; `python -m pyasr.targets stat {store.folder}` shows what there is"
         )
-    return _train(context, "student", context.recipe.train.of_student(), {"untranscribed": Source.of(sure, stored)})
+    return _train(context, system, context.recipe.train.of_student(), {"untranscribed": Source.of(sure, stored)})
 
 
 def _train(context: Context, system: str, options: TrainOptions, stored: Mapping[str, Source]) -> Digest:

@@ -4,7 +4,7 @@ from pyasr.base.errors import ConfigError
 from pyasr.dist.options import DistOptions
 from pyasr.run.identity import flat_options
 from pyasr.run.recipe import Recipe
-from pyasr.run.stages import SMBR, STAGES, SYSTEMS, stage_number, systems_of
+from pyasr.run.stages import RELABELLED, SMBR, STAGES, SYSTEMS, stage_number, systems_of
 from pyasr.train.options import SmbrOptions, TrainSections
 
 
@@ -36,5 +36,9 @@ def test_stages_are_named_by_number_or_name():
 
 
 def test_systems_of_sequence_training_are_expected_where_it_is_on():
-    assert systems_of(Recipe()) == tuple(system for system in SYSTEMS if system not in SMBR)
-    assert systems_of(Recipe(smbr=SmbrOptions(on=True))) == SYSTEMS
+    without = tuple(system for system in SYSTEMS if system not in RELABELLED)
+    assert systems_of(Recipe()) == tuple(system for system in without if system not in SMBR)
+    assert systems_of(Recipe(smbr=SmbrOptions(on=True))) == without
+    assert systems_of(Recipe(smbr=SmbrOptions(on=True, relabel=True))) == SYSTEMS
+    with pytest.raises(ValueError, match="relabel = true needs on = true"):
+        SmbrOptions(relabel=True)
