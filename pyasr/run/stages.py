@@ -228,7 +228,7 @@ STAGES: tuple[Stage, ...] = (
         name="report",
         what="one HTML page",
         entry="report.write",
-        reads=("corpus", "lang", "validate", "features", "mono", "tri", "lda", "sat", *NETWORKS, *SMBR, *RELABELLED, "score"),
+        reads=("corpus", "lang", "validate", "features", "mono", "tri", "lda", "sat", *SYSTEMS[3:], "score"),
         writes=("report.html",),
     ),
 )
