@@ -58,7 +58,8 @@ class ExperimentOptions(Options):
     recipe: a name, or a .toml file. name: default the file's name without .toml. exp: the folder of the run folders,
     default exp/NAME in the current folder. table: default results.csv beside this file. corpus_dir, noise_dir,
     executor: as on the command line of a recipe. folds: values of corpus.fold; none: it is left as the recipe has it.
-    set: settings of every run. systems, conditions: whose rows go into the table; none: all that there are.
+    set: settings of every run. systems, conditions: whose rows go into the table; none: all that there are. Of the
+    other systems only what these need is made.
     """
 
     recipe: str

@@ -18,7 +18,7 @@ from pyasr.run.console import say, show_table
 from pyasr.run.experiment import load_experiment
 from pyasr.run.experiment_runs import run_experiment, show_plan
 from pyasr.run.interrupt import raise_when_interrupted
-from pyasr.run.stages import STAGES
+from pyasr.run.stages import stages_for
 
 
 def experiment(
@@ -43,7 +43,7 @@ def experiment(
     set = ["decode.beam=15.0"]   # for all runs, as --set
     table = "results.csv"
     exp = "../../exp/rotation"   # also corpus_dir, noise_dir, executor
-    systems = ["supervised", "student"]    # whose rows are kept; without: all
+    systems = ["supervised", "student"]    # those made; without: all
     conditions = ["clean", "snr10"]
     [\\[setting]]                  # as many as wanted; without: the recipe as it is
     name = "small"
@@ -57,11 +57,11 @@ def experiment(
         raise ConfigError("an experiment is run by one process: leave out torchrun, use train.dist.emulated_workers")
     loaded = load_experiment(file, exp, table, corpus_dir, noise_dir, executor)
     if dry_run:
-        show_plan(loaded, STAGES)
+        show_plan(loaded, stages_for(loaded.systems))
         return
     raise_when_interrupted()
     try:
-        run_experiment(loaded, STAGES, keep_going)
+        run_experiment(loaded, stages_for(loaded.systems), keep_going)
     except KeyboardInterrupt:
         print("interrupted: the same command goes on from here", file=sys.stderr, flush=True)
         os._exit(130)  # workers die with this process; a regular exit would wait for their jobs

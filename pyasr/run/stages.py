@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
+
 from pyasr.base.errors import ConfigError
 from pyasr.run.recipe import Recipe
 from pyasr.run.stage import Stage
@@ -232,6 +235,24 @@ STAGES: tuple[Stage, ...] = (
         writes=("report.html",),
     ),
 )
+
+
+def stages_for(systems: Collection[str]) -> tuple[Stage, ...]:
+    """The part of the table that makes, scores and reports these systems alone, in its order."""
+    by_name = {stage.name: stage for stage in STAGES}
+    dropped = {f"decode_{system}" for system in SYSTEMS if system not in systems}
+    needed: set[str] = set()
+
+    def need(name: str) -> None:
+        if name not in needed and name not in dropped:
+            needed.add(name)
+            for read in by_name[name].reads:
+                need(read)
+
+    need("score")
+    needed.add("report")
+    kept = (stage for stage in STAGES if stage.name in needed)
+    return tuple(replace(stage, reads=tuple(name for name in stage.reads if name in needed)) for stage in kept)
 
 
 def stage_number(given: str, option: str) -> int:

@@ -4,7 +4,7 @@ from pyasr.base.errors import ConfigError
 from pyasr.dist.options import DistOptions
 from pyasr.run.identity import flat_options
 from pyasr.run.recipe import Recipe
-from pyasr.run.stages import RELABELLED, SMBR, STAGES, SYSTEMS, stage_number, systems_of
+from pyasr.run.stages import RELABELLED, SMBR, STAGES, SYSTEMS, stage_number, stages_for, systems_of
 from pyasr.train.options import SmbrOptions, TrainSections
 
 
@@ -18,6 +18,18 @@ def test_the_table_is_in_order_and_every_entry_exists():
     outputs = [output for stage in STAGES for output in stage.writes]
     assert len(set(outputs)) == len(outputs)
     assert not [(a, b) for a in outputs for b in outputs if a != b and b.startswith(a)]
+
+
+def test_a_part_of_the_table_makes_some_systems_alone():
+    assert stages_for(SYSTEMS) == STAGES
+    part = stages_for(["supervised"])
+    names = [stage.name for stage in part]
+    assert {"supervised", "decode_supervised", "realign", "conditions", "score", "report"} > set(names[-5:])
+    assert not {"teacher", "label", "student", "topline", "decode_mono", "decode_tri_sat"} & set(names)
+    assert all(set(stage.reads) <= set(names[:place]) for place, stage in enumerate(part))
+    whole = {stage.name: stage for stage in STAGES}
+    assert all(stage == whole[stage.name] for stage in part if stage.name not in ("score", "report"))
+    assert "teacher" in {stage.name for stage in stages_for(["student"])}
 
 
 def test_every_option_of_the_recipe_is_some_stage_s():
