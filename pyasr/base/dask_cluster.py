@@ -10,6 +10,7 @@ import concurrent.futures
 import logging
 import os
 import sys
+import time
 import uuid
 import weakref
 from collections.abc import Callable, Sequence
@@ -26,7 +27,8 @@ from distributed.scheduler import KilledWorker
 from pyasr.base.errors import ConfigError, PyasrError
 from pyasr.base.executor import THREAD_VARIABLES
 
-_IDLE_S = 300  # a worker in the queue of a batch system costs more than one that waits while a network is trained
+_IDLE_S = 300  # shorter, and workers would go and queue again between the phases of a stage
+_ENDED_S = 60.0  # a job none of whose workers was there for so long; a nanny takes seconds to start one again
 _LOOK_EVERY_S = 30.0
 
 
@@ -145,8 +147,25 @@ def connect(spec: str, folders: Sequence[Path] = ()) -> DaskExecutor:
             raise ConfigError(f"--executor {spec}: no Dask scheduler answers there ({error})") from error
     kind, _, count = spec.partition(":")
     cluster = make_batch_cluster(kind)
-    cluster.adapt(maximum=int(count), interval="1s", wait_count=_IDLE_S)
+    cluster.adapt(_Adaptive, maximum=int(count), interval="1s", wait_count=_IDLE_S)
     return DaskExecutor(distributed.Client(cluster, set_as_default=False), folders, cluster, int(count))
+
+
+class _Adaptive(distributed.Adaptive):
+    """Replaces, too, jobs that were ended from outside (killed, at their walltime): a cluster counts those for ever."""
+
+    async def recommendations(self, target: int) -> dict:
+        seen, now = vars(self).setdefault("_seen", {}), time.monotonic()
+        here = {str(name) for name in self.observed}
+        for job, spec in self.cluster.worker_spec.items():
+            if any(f"{job}{suffix}" in here for suffix in spec.get("group", [""])):
+                seen[job] = now
+        ended = [job for job, last in seen.items() if now - last > _ENDED_S]
+        for job in ended:
+            del seen[job]
+        if ended:
+            await self.cluster.scale_down(ended)
+        return await super().recommendations(target)
 
 
 def make_batch_cluster(kind: str) -> Any:

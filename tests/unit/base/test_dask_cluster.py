@@ -177,19 +177,24 @@ BATCH = {"cores": 2, "memory": "4GB", "interface": "lo", "queue": "speech"}
 def test_workers_as_jobs_of_slurm(tmp_path, monkeypatch):
     """The commands of Slurm are stand-ins that start and end a job here; the rest is dask-jobqueue and real workers."""
     pytest.importorskip("dask_jobqueue", reason="needs the extra dask: pip install '.[dask]'")
-    program(tmp_path / "sbatch", f'cp "$1" {tmp_path}/job; setsid bash {tmp_path}/job > {tmp_path}/log 2>&1 &\n'
-            f"echo $! > {tmp_path}/pid; echo Submitted batch job $!")  # fmt: skip
-    program(tmp_path / "scancel", f'echo "$@" > {tmp_path}/cancelled; kill -KILL -- "-$1"')
+    job, log = f"{tmp_path}/job.$$", f"{tmp_path}/log.$$"
+    program(tmp_path / "sbatch", f'cp "$1" {job}; setsid bash {job} > {log} 2>&1 &\n'
+            f"echo $! >> {tmp_path}/started; echo Submitted batch job $!")  # fmt: skip
+    program(tmp_path / "scancel", f'echo "$@" >> {tmp_path}/cancelled; kill -KILL -- "-$1"')
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("OMP_NUM_THREADS", "4")  # the batch system hands it on
+    monkeypatch.setattr("pyasr.base.dask_cluster._ENDED_S", 1.0)
     with describe("slurm", **BATCH), make_executor("slurm:2", [tmp_path]) as executor:
         assert executor.jobs_ahead == 4
-        workers = set(run_jobs(executor, worker_name, range(20), "names"))
-        assert 1 <= len(workers) <= 2
-    job, pid = (tmp_path / "job").read_text(), (tmp_path / "pid").read_text()
-    assert "#SBATCH -p speech" in job and "--cpus-per-task=2" in job
-    assert "--nthreads 1" in job and "--nworkers 2" in job
-    assert (tmp_path / "cancelled").read_text() == pid
+        squares = iterate_jobs(executor, slow_square, range(100), "squares")
+        assert next(squares) == 0
+        (job,) = (tmp_path / "started").read_text().split()
+        os.killpg(int(job), signal.SIGKILL)  # its walltime is over
+        assert list(squares) == [number * number for number in range(1, 100)]
+    (script, _) = (path.read_text() for path in tmp_path.glob("job.*"))
+    assert "#SBATCH -p speech" in script and "--cpus-per-task=2" in script
+    assert "--nthreads 1 " in script and "--nworkers 2 " in script
+    assert set((tmp_path / "cancelled").read_text().split()) == set((tmp_path / "started").read_text().split())
 
 
 def describe(kind, **job):
@@ -201,8 +206,9 @@ def program(path, commands):
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
 
 
-def worker_name(_):
-    return distributed.get_worker().name
+def slow_square(number):
+    time.sleep(0.05)
+    return number * number
 
 
 @pytest.mark.parametrize("kind, line", [("slurm", "#SBATCH --cpus-per-task=2"), ("sge", "#$ -q speech")])
