@@ -1,7 +1,12 @@
-"""Fixtures for everybody: a corpus of tones, whose senones are known and which networks learn in a second; and the
-folders of real speech, which not every machine has."""
+"""Fixtures for everybody: a corpus of tones, whose senones are known and which networks learn in a second; a Dask
+cluster; and the folders of real speech, which not every machine has."""
 
+import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +56,64 @@ def tones(tmp_path_factory):
     cuts = [cut for cut, _ in made]
     frontend = estimate_frontend(cuts, LfbeOptions(num_mel_bins=16), SerialExecutor())
     return Tones(cuts, {cut.id: senones for cut, senones in made}, frontend)
+
+
+class DaskCluster:
+    """A scheduler and worker processes, started as a user does. Without nannies, which would start dead ones again."""
+
+    def __init__(self, folder):
+        self._folder, self._file = folder, folder / "scheduler.json"
+        self._scheduler = self._start("scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", self._file)
+        self._workers = []
+
+    def _start(self, what, *arguments):
+        command = [sys.executable, "-m", f"distributed.cli.dask_{what}", *map(str, arguments)]
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])  # for tests' jobs
+        with open(self._folder / f"{what}.log", "a") as log:
+            return subprocess.Popen(
+                command, cwd=self._folder, env={**os.environ, **threads, "PYTHONPATH": path}, stdout=log, stderr=log
+            )
+
+    def address(self, workers=2):
+        """Of the scheduler, with so many workers started."""
+        self._workers = [worker for worker in self._workers if worker.poll() is None]
+        while len(self._workers) < workers:
+            arguments = ("--scheduler-file", self._file, "--nthreads", "1", "--no-nanny", "--no-dashboard")
+            self._workers.append(self._start("worker", *arguments))
+        while not self._file.exists():
+            assert self._scheduler.poll() is None, (self._folder / "scheduler.log").read_text()
+            time.sleep(0.05)
+        return json.loads(self._file.read_text())["address"]
+
+    def kill_worker(self):
+        self._workers[0].kill()
+        assert self._workers.pop(0).wait() == -signal.SIGKILL
+
+    def close(self):
+        for process in (*self._workers, self._scheduler):
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="session")
+def make_dask_cluster(tmp_path_factory):
+    pytest.importorskip("distributed", reason="needs the extra dask: pip install '.[dask]'")
+    made = []
+
+    def make():
+        made.append(DaskCluster(tmp_path_factory.mktemp("dask")))
+        return made[-1]
+
+    yield make
+    for cluster in made:
+        cluster.close()
+
+
+@pytest.fixture(scope="session")
+def dask_cluster(make_dask_cluster):
+    """Shared by tests: each asks for its address, which replaces workers that others have killed."""
+    return make_dask_cluster()
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import Any, TypeVar
 
 import threadpoolctl
@@ -27,9 +28,13 @@ Item = TypeVar("Item")
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-SPECS = "'serial', 'processes' (one a core) or 'processes:N'"
+SPECS = (
+    "'serial', 'processes' (one a core), 'processes:N', 'tcp://HOST:PORT' (the scheduler of a Dask cluster), 'slurm:N'"
+    " or 'sge:N' (up to N workers as jobs, by dask-jobqueue)"
+)
+_BATCH_SYSTEMS = ("slurm", "sge")
 _JOBS_AHEAD = 32
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class SerialExecutor(concurrent.futures.Executor):
@@ -51,12 +56,20 @@ class SerialExecutor(concurrent.futures.Executor):
         return future
 
 
-def make_executor(spec: str = "processes") -> concurrent.futures.Executor:
-    """An executor from its description: 'serial', 'processes' (one a core) or 'processes:N'."""
+def make_executor(spec: str = "processes", folders: Sequence[Path] = ()) -> concurrent.futures.Executor:
+    """An executor from its description, one of SPECS. folders: what workers on other machines have to see."""
     kind, _, count = spec.partition(":")
+    is_count = count.isdecimal() and int(count) > 0
     if kind == "serial" and not count:
         return SerialExecutor()
-    if kind == "processes" and (not count or (count.isdecimal() and int(count) > 0)):
+    if "://" in spec or (kind in _BATCH_SYSTEMS and is_count):
+        try:
+            from pyasr.base import dask_cluster  # here: Dask is an extra
+
+            return dask_cluster.connect(spec, folders)
+        except ImportError as error:
+            raise ConfigError(f"--executor {spec} needs Dask ({error}): pip install 'pyasr[dask]'") from error
+    if kind == "processes" and (not count or is_count):
         workers = int(count) if count else _available_cores()
         # spawn: a forked child would inherit the locks of torch's and BLAS's threads in an unknown state.
         context = multiprocessing.get_context("spawn")
@@ -78,8 +91,8 @@ class _one_thread_each:
     """Workers inherit thread limits of one through the environment; the parent's own are put back."""
 
     def __enter__(self) -> None:
-        self._before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-        os.environ.update({name: "1" for name in _THREAD_VARIABLES})
+        self._before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+        os.environ.update({name: "1" for name in THREAD_VARIABLES})
 
     def __exit__(self, *_: object) -> None:
         for name, value in self._before.items():
@@ -133,19 +146,22 @@ def iterate_jobs(
 ) -> Iterator[Result]:
     """As `run_jobs`, for results too large to be held together: each is given when those before it were.
 
-    No more than _JOBS_AHEAD jobs are begun beyond the one whose result is given next.
+    No more than _JOBS_AHEAD jobs, or what many workers need, are begun beyond the one whose result is given next.
     """
+    ahead = max(_JOBS_AHEAD, getattr(executor, "jobs_ahead", 0))
     futures: collections.deque[concurrent.futures.Future] = collections.deque()
     waiting = iter(jobs)
     try:
         for _ in track(jobs, what, unit=unit):
-            futures.extend(executor.submit(fn, job) for job in itertools.islice(waiting, _JOBS_AHEAD - len(futures)))
+            futures.extend(executor.submit(fn, job) for job in itertools.islice(waiting, ahead - len(futures)))
             yield futures.popleft().result()
     except BrokenProcessPool as error:
         raise PyasrError(
             f"{what}: a worker process died (killed, or out of memory); run again with fewer workers"
             " (--executor processes:1): finished stages are kept"
         ) from error
+    except concurrent.futures.BrokenExecutor as error:
+        raise PyasrError(f"{what}: {error}; run again: finished stages are kept") from error
     finally:
         for future in futures:
             future.cancel()

@@ -13,6 +13,7 @@ from pyasr.align.senone_drawing import draw_tree
 from pyasr.align.senones import Senones
 from pyasr.base.command import run_command
 from pyasr.base.errors import ConfigError
+from pyasr.base.executor import SPECS
 from pyasr.run import results, runner
 from pyasr.run.console import say, show_table
 from pyasr.run.doctor import check
@@ -45,9 +46,7 @@ def recipe(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change an option; repeatable.")
     ] = None,
-    executor: Annotated[
-        str, typer.Option(help="serial, processes (one a core) or processes:N.")
-    ] = "processes",
+    executor: Annotated[str, typer.Option(help=f"Workers: {SPECS}.")] = "processes",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and why.")] = False,
     list_: Annotated[bool, typer.Option("--list", help="List the stages, what they read and write.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh/--resume", help="Run again what is up to date.")] = False,

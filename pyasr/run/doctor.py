@@ -42,7 +42,8 @@ def check() -> list[Finding]:
         _cuda(),
         _k2(),
         _espeak(),
-        _export(),
+        _extra("export", ("onnx", "onnxruntime", "kaldi_native_io")),
+        _extra("dask", ("distributed", "dask_jobqueue")),
         _machine(),
         _disk(),
     ]
@@ -123,11 +124,11 @@ def _espeak() -> Finding:
         return Finding("espeak-ng (demo)", f"missing ({_short(error)})", "pip install '.[demo]', for the demo alone")
 
 
-def _export() -> Finding:
-    missing = [name for name in ("onnx", "onnxruntime", "kaldi_native_io") if importlib.util.find_spec(name) is None]
+def _extra(name: str, modules: tuple[str, ...]) -> Finding:
+    missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if missing:
-        return Finding("export (optional)", f"missing: {', '.join(missing)}", "pip install '.[export]'")
-    return Finding("export (optional)", "ok")
+        return Finding(f"{name} (optional)", f"missing: {', '.join(missing)}", f"pip install '.[{name}]'")
+    return Finding(f"{name} (optional)", "ok")
 
 
 def _machine() -> Finding:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from pyasr.base.errors import ConfigError
+from pyasr.base.executor import SPECS
 from pyasr.dist.launch import started_workers
 from pyasr.report.comparison import ALL, NOISY, Results
 from pyasr.report.comparison_text import Table, caption, default_conditions, difference_table, markdown, wer_table
@@ -27,7 +28,7 @@ def experiment(
     table: Annotated[Path | None, typer.Option(help="Table that gets the rows; default results.csv by FILE.")] = None,
     corpus_dir: Annotated[Path | None, typer.Option(help="Where the corpus lies.")] = None,
     noise_dir: Annotated[Path | None, typer.Option(help="Noise, in the folders train/ and test/.")] = None,
-    executor: Annotated[str | None, typer.Option(help="serial, processes (one a core) or processes:N.")] = None,
+    executor: Annotated[str | None, typer.Option(help=f"Workers: {SPECS}.")] = None,
     keep_going: Annotated[bool, typer.Option("--keep-going", help="After an error go on with the next run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs and what is left of them.")] = False,
 ) -> None:

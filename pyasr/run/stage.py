@@ -36,7 +36,8 @@ class Context:
     @cached_property
     def executor(self) -> Executor:
         """Made when first used: a run that skips everything starts no workers."""
-        return make_executor(self.executor_spec)
+        folders = (self.exp, self.corpus_dir, self.noise_dir)
+        return make_executor(self.executor_spec, [folder for folder in folders if folder is not None])
 
     def __getstate__(self) -> dict[str, Any]:
         """Sent to another worker, a context is without what belongs to this process."""

@@ -77,6 +77,25 @@ def assert_same(exp, reference):
     assert [name for name in ours if ours[name] != theirs[name]] == []
 
 
+@pytest.mark.full
+def test_a_run_that_loses_a_dask_worker_ends_in_the_same_bits(tmp_path, dask_cluster):
+    undisturbed = run(tmp_path)
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    (tmp_path / "exp").rename(tmp_path / "undisturbed")
+    arguments = ("--recipe", str(TINY), "--exp", "exp", "--executor", dask_cluster.address())
+    with open(tmp_path / "log", "w") as log, subprocess.Popen(
+        [sys.executable, "-m", "pyasr.run", *arguments], cwd=tmp_path, stdout=log, stderr=log
+    ) as process:
+        for stage in ("features", "tri", "label", "decode_tri"):
+            while not any((tmp_path / "exp" / "stages").glob(f"{stage}.*")):
+                assert process.poll() is None, (tmp_path / "log").read_text()
+                time.sleep(0.05)
+            dask_cluster.kill_worker()
+            dask_cluster.address()  # with a new one
+        assert process.wait() == 0, (tmp_path / "log").read_text()
+    assert_same(tmp_path / "exp", tmp_path / "undisturbed")
+
+
 def draw_kill(draw, calls, number):
     """Most kills fall into the middle of writing a file; they reach every part of a run."""
     if number % 5 == 4:

@@ -1,6 +1,7 @@
 import multiprocessing
 import os
 import signal
+from concurrent.futures import Executor
 from dataclasses import replace
 
 import numpy as np
@@ -33,6 +34,15 @@ from pyasr.lang.segments import phone_segments
 MONO = MonoOptions(iterations=8, realign=(2, 3, 4, 5, 6, 7), num_gauss=20, growth_iterations=6)
 DIM_LDA = 6
 TRI = TriOptions(iterations=4, realign=(2,), num_gauss=40, growth_iterations=3, tree=TreeOptions(max_leaves=20))
+LDA = LdaOptions(
+    iterations=4, realign=(2,), num_gauss=30, growth_iterations=3, tree=TreeOptions(max_leaves=12),
+    splice_frames=1, dim=DIM_LDA, mllt=(2, 3),
+)  # fmt: skip
+FMLLR = FmllrOptions(min_frames=50)
+SAT = SatOptions(
+    iterations=4, realign=(2,), num_gauss=30, growth_iterations=3, tree=TreeOptions(max_leaves=12),
+    fmllr_iterations=(2, 3), fmllr=FMLLR,
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -108,6 +118,38 @@ def test_workers_do_not_change_a_bit(make_toy, executor, tmp_path):
         assert same_bits(alone_tri, many_tri)
 
 
+class KillingExecutor(Executor):
+    """Kills a worker of the cluster when its so many-th job was given away."""
+
+    def __init__(self, cluster, executor, at):
+        self._cluster, self._executor, self.left = cluster, executor, at
+
+    def submit(self, *call):
+        submitted = self._executor.submit(*call)
+        self.left -= 1
+        if self.left == 0:
+            self._cluster.kill_worker()
+        return submitted
+
+
+def test_a_killed_dask_worker_does_not_change_a_bit(make_toy, executor, dask_cluster, tmp_path):
+    toy = make_toy(num_utterances=140, num_speakers=6, spread=0.15)
+
+    def train(name, its_executor):
+        context = (its_executor, 0)
+        first = mono(toy, tmp_path / name / "mono", its_executor)
+        yield first
+        yield train_tri(toy.data, first, TRI, toy.align, tmp_path / name / "tri", *context)
+        second = train_lda_mllt(toy.data, first, LDA, toy.align, tmp_path / name / "lda", *context)
+        yield second
+        yield train_sat(toy.data, second, SAT, toy.align, tmp_path / name / "sat", *context)
+
+    with make_executor(dask_cluster.address(), [tmp_path]) as cluster:
+        killing = KillingExecutor(dask_cluster, cluster, at=70)
+        assert all(map(same_bits, train("alone", executor), train("many", killing)))
+    assert killing.left < -70
+
+
 def test_a_killed_training_goes_on_to_the_same_bits(make_toy, executor, tmp_path):
     toy = make_toy()
     whole = mono(toy, tmp_path / "whole", executor)
@@ -180,17 +222,8 @@ def test_a_wrong_transcript_falls_out_of_the_beam(make_toy, executor):
 def test_adaptation_makes_speakers_alike(make_toy, executor, tmp_path):
     toy = make_toy(num_utterances=60, num_speakers=6, spread=0.15)
     first = mono(toy, tmp_path / "mono", executor)
-    lda = LdaOptions(
-        iterations=4, realign=(2,), num_gauss=30, growth_iterations=3, tree=TreeOptions(max_leaves=12),
-        splice_frames=1, dim=DIM_LDA, mllt=(2, 3),
-    )
-    second = train_lda_mllt(toy.data, first, lda, toy.align, tmp_path / "lda", executor, 0)
-    fmllr = FmllrOptions(min_frames=50)
-    sat = SatOptions(
-        iterations=4, realign=(2,), num_gauss=30, growth_iterations=3, tree=TreeOptions(max_leaves=12),
-        fmllr_iterations=(2, 3), fmllr=fmllr,
-    )
-    third = train_sat(toy.data, second, sat, toy.align, tmp_path / "sat", executor, 0)
+    second = train_lda_mllt(toy.data, first, LDA, toy.align, tmp_path / "lda", executor, 0)
+    third = train_sat(toy.data, second, SAT, toy.align, tmp_path / "sat", executor, 0)
     assert sorted(third.transforms) == [f"s{i}" for i in range(6)]
     jacobian = np.mean([np.linalg.slogdet(matrix[:, :-1])[1] for matrix in third.transforms.values()])
     assert third.log[-1]["loglike_per_frame"] + jacobian > second.log[-1]["loglike_per_frame"] + 0.1
@@ -205,8 +238,8 @@ def test_adaptation_makes_speakers_alike(make_toy, executor, tmp_path):
     assert not np.array_equal(third.system.unadapted.means, third.system.gmm.means)
     # A new speaker's transform, first without and then with one in use, brings the likelihood up.
     aligned = [(*toy.data.mfcc(item), third.alignments[item.cut_id]) for item in toy.data.utterances[:10]]
-    found = speaker_transform(third.system, aligned, None, fmllr)
-    again = speaker_transform(third.system, aligned, found, fmllr)
+    found = speaker_transform(third.system, aligned, None, FMLLR)
+    again = speaker_transform(third.system, aligned, found, FMLLR)
     unadapted = total_loglike(third.system, aligned, identity(DIM_LDA))
     assert total_loglike(third.system, aligned, again) > unadapted
 

@@ -85,7 +85,7 @@ def _alive(pid):
         return False
 
 
-@pytest.mark.parametrize("spec", ["threads", "processes:0", "processes:x", "serial:2"])
+@pytest.mark.parametrize("spec", ["threads", "processes:0", "processes:x", "serial:2", "slurm", "sge:0"])
 def test_unknown_executors_are_refused(spec):
     with pytest.raises(ConfigError, match=f"--executor {spec}: unknown; use 'serial'"):
         make_executor(spec)

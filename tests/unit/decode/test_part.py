@@ -112,11 +112,12 @@ def test_no_utterances():
     }
 
 
-def test_results_do_not_depend_on_the_workers(tone_speech, part, tmp_path):
+@pytest.mark.parametrize("kind", ["processes", "dask"])
+def test_results_do_not_depend_on_the_workers(tone_speech, part, tmp_path, kind, request):
     folder, references = part
     found = []
-    for spec in ("serial", "processes:2"):
-        model = copy_of(tone_speech.model, tmp_path / spec.replace(":", ""))
+    for spec in ("serial", "processes:2" if kind == "processes" else request.getfixturevalue("dask_cluster").address()):
+        model = copy_of(tone_speech.model, tmp_path / spec.partition(":")[0])
         with make_executor(spec) as executor:
             tune_model(model, folder, references, executor)
             decode_condition(model, folder, speakers(references), "clean", executor)

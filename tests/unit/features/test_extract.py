@@ -47,9 +47,15 @@ def test_archive_holds_the_features(cuts: list, tmp_path: Path) -> None:
         np.testing.assert_array_equal(archive[cut.id], compute_mfcc(load_samples(cut)))
 
 
-def test_same_bytes_for_every_executor(cuts: list, noise: NoiseSpec, tmp_path: Path) -> None:
+@pytest.fixture(params=["processes", "dask"])
+def workers(request: pytest.FixtureRequest) -> str:
+    """Two, as --executor has them."""
+    return "processes:2" if request.param == "processes" else request.getfixturevalue("dask_cluster").address()
+
+
+def test_same_bytes_for_every_executor(cuts: list, noise: NoiseSpec, workers: str, tmp_path: Path) -> None:
     extract_mfcc(cuts, tmp_path / "serial", FeatureOptions(), make_executor("serial"), noise)
-    with make_executor("processes:2") as executor:
+    with make_executor(workers) as executor:
         extract_mfcc(cuts, tmp_path / "two", FeatureOptions(), executor, noise)
     assert files(tmp_path / "serial") == files(tmp_path / "two")
     assert len(files(tmp_path / "two")) == 4  # three parts and the index

@@ -61,7 +61,8 @@ def test_mistakes_are_answered_without_a_traceback(run, arguments, code, message
 def test_doctor_tells_how_to_get_what_is_missing(run):
     code, out, _ = run("doctor")
     assert code == 0
-    for subject in ("pyasr", "Python", "native core", "torch", "kaldi-decoder", "CUDA", "k2", "espeak-ng", "disk"):
+    subjects = ("pyasr", "Python", "native core", "torch", "kaldi-decoder", "CUDA", "k2", "espeak-ng", "dask", "disk")
+    for subject in subjects:
         assert any(line.startswith(subject) for line in out.splitlines()), subject
     k2 = next(line for line in out.splitlines() if line.startswith("k2"))
     assert "not installed" not in k2 or "pip install k2==" in k2
