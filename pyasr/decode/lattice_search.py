@@ -67,12 +67,20 @@ class LatticeSearcher:
         # A search that reached no final state would give all that was under way for complete.
         complete = decoder.decode(DecodableCtc(columns)) and np.isfinite(decoder.final_relative_cost())
         found, fst = decoder.get_raw_lattice() if complete else (False, None)
-        if not found:
-            raise DataError(
-                f"{utterance_id}: empty lattice: no complete path survives {len(loglikes)} frames; a larger beam may"
-                " help, or the audio is too short"
-            )
-        try:
-            return to_lattice(RawLattice.of(fst), self._tid_to_pdf, self._max_density * len(loglikes))
-        except DataError as error:
-            raise DataError(f"{utterance_id}: {error}") from error
+        raw = RawLattice.of(fst) if found else None
+        return finished(raw, self._tid_to_pdf, self._max_density, len(loglikes), utterance_id)
+
+
+def finished(
+    raw: RawLattice | None, tid_to_pdf: np.ndarray, max_density: int, num_frames: int, utterance_id: str
+) -> Lattice:
+    """The lattice of what a search left; None: no complete path. DataError names the utterance."""
+    if raw is None:
+        raise DataError(
+            f"{utterance_id}: empty lattice: no complete path survives {num_frames} frames; a larger beam may"
+            " help, or the audio is too short"
+        )
+    try:
+        return to_lattice(raw, tid_to_pdf, max_density * num_frames)
+    except DataError as error:
+        raise DataError(f"{utterance_id}: {error}") from error

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import pydantic
 
 from pyasr.base.config import Options
 
+Backend = Literal["kaldi", "k2"]
 
-class DecodeOptions(Options):
+
+class SearchOptions(Options):
+    """What all searches in graphs have. k2 is not installed with pyasr; it uses a GPU where there is one."""
+
+    backend: Backend = pydantic.Field("kaldi", description="library that searches: kaldi (kaldi-decoder) or k2")
+
+    @pydantic.model_serializer(mode="wrap")
+    def _only_what_was_chosen(self, dump: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the backend unless it is k2: what was made before there was a choice stays up to date."""
+        return {name: value for name, value in dump(self).items() if (name, value) != ("backend", "kaldi")}
+
+
+class DecodeOptions(SearchOptions):
     """Section `decode` of a recipe. The cost of a path is graph + word_penalty * words - log-likelihood / lm_weight."""
 
     beam: float = pydantic.Field(13.0, gt=0, description="paths this far above the best are dropped (cost)")

@@ -15,8 +15,9 @@ from pyasr.base.artifact import write_jsonl
 from pyasr.base.errors import DataError
 from pyasr.base.executor import run_jobs, split_jobs
 from pyasr.base.skips import Skips
+from pyasr.decode.backends import SEARCHERS, AnySearcher, check_backend
 from pyasr.decode.options import DecodeOptions
-from pyasr.decode.search import Hypothesis, Searcher
+from pyasr.decode.search import Hypothesis
 from pyasr.lang.words import WordTable
 
 _CUTS_PER_JOB = 16
@@ -74,8 +75,9 @@ def decode_cuts(
 
     The likelihoods of an utterance are computed once for all scales. The partition into jobs is fixed, and a
     job reads graph and model once (one graph for each word penalty is held in memory).
-    DataError when more than options.skip_limit of the utterances fail.
+    DataError when more than options.skip_limit of the utterances fail; ConfigError when options.backend is missing.
     """
+    check_backend(options.backend)
     jobs = split_jobs(list(cut_ids), -(-len(cut_ids) // _CUTS_PER_JOB))
     job = functools.partial(_decode_job, source, str(graph), tuple(grid), options)
     results = run_jobs(executor, job, jobs, what, unit=f"x{_CUTS_PER_JOB} utt")
@@ -92,15 +94,16 @@ def _decode_job(
     source: LikelihoodSource, graph: str, grid: tuple[Scales, ...], options: DecodeOptions, cut_ids: list[str]
 ) -> list[tuple[str, list[Outcome]]]:
     likelihoods = source.open()
+    backend = SEARCHERS[options.backend]
     searchers = {
-        penalty: Searcher.read(graph, likelihoods.tid_to_pdf, options.beam, options.max_active, penalty)
+        penalty: backend.read(graph, likelihoods.tid_to_pdf, options.beam, options.max_active, penalty)
         for penalty in dict.fromkeys(scales.word_penalty for scales in grid)
     }
     return [(cut_id, _decode_one(likelihoods, searchers, grid, cut_id)) for cut_id in cut_ids]
 
 
 def _decode_one(
-    likelihoods: Likelihoods, searchers: Mapping[float, Searcher], grid: tuple[Scales, ...], cut_id: str
+    likelihoods: Likelihoods, searchers: Mapping[float, AnySearcher], grid: tuple[Scales, ...], cut_id: str
 ) -> list[Outcome]:
     try:
         matrix = likelihoods.loglikes(cut_id)

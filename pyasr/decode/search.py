@@ -18,10 +18,10 @@ from pyasr.lang.hclg import add_word_penalty
 
 Made = TypeVar("Made")
 
-_MIN_ACTIVE = 20
+MIN_ACTIVE = 20
 _VALUES_AT_ONCE = 4_000_000
 _NEVER = np.float32(-np.inf)  # log-likelihood of what must not be
-_ALL = FasterDecoderOptions(beam=1e9, max_active=2**31 - 1, min_active=_MIN_ACTIVE)
+_ALL = FasterDecoderOptions(beam=1e9, max_active=2**31 - 1, min_active=MIN_ACTIVE)
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Searcher:
         self._fst = to_const(_with_end_arcs(graph, len(tid_to_pdf)))
         self._pdf_of_column = np.ascontiguousarray(tid_to_pdf[1:])
         self._options = FasterDecoderOptions(
-            beam=beam, max_active=max_active, min_active=min(_MIN_ACTIVE, max_active - 1)
+            beam=beam, max_active=max_active, min_active=min(MIN_ACTIVE, max_active - 1)
         )
 
     @classmethod
@@ -124,10 +124,7 @@ class Search:
         """The best path so far, wherever it is: what to show while more is to come. DataError where none survives."""
         found = self._path()
         if found is None:
-            raise DataError(
-                f"{self._utterance_id}: no path through the decoding graph survives {self._num_frames} frames;"
-                " a larger decode.beam may help, or the audio is too short"
-            )
+            raise no_path(self._utterance_id, self._num_frames)
         return found
 
     def finish(self) -> Hypothesis:
@@ -160,6 +157,14 @@ def with_graph_of(path: str | Path, make: Callable[[FstArrays], Made]) -> Made:
         return make(graph)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
+
+
+def no_path(utterance_id: str, num_frames: int) -> DataError:
+    """What to raise when nothing survives."""
+    return DataError(
+        f"{utterance_id}: no path through the decoding graph survives {num_frames} frames;"
+        " a larger decode.beam may help, or the audio is too short"
+    )
 
 
 def check_graph(graph: FstArrays, tid_to_pdf: np.ndarray) -> None:

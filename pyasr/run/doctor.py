@@ -89,31 +89,17 @@ def _cuda() -> Finding:
 
 def _k2() -> Finding:
     try:
-        version = importlib.metadata.version("k2")
-        importlib.import_module("k2")
-        return Finding("k2 (optional)", version)
-    except importlib.metadata.PackageNotFoundError:
+        from pyasr.decode.k2_install import k2_advice
+    except Exception:
+        return Finding("k2 (optional)", "unknown: torch does not load")
+    try:
+        has_cuda, version = importlib.import_module("k2").with_cuda, importlib.import_module("k2.version").__version__
+        return Finding("k2 (optional)", f"{version}, {'with' if has_cuda else 'without'} CUDA")
+    except ModuleNotFoundError:
         state = "not installed; kaldi-decoder is used"
     except Exception as error:  # built for another torch, it fails to load in many ways
         state = f"installed but does not load ({_short(error)}); kaldi-decoder is used"
-    return Finding("k2 (optional)", state, k2_command())
-
-
-def k2_command() -> str:
-    """The command that installs k2 for the torch and CUDA at hand; pip alone finds only one for torch 1.13.
-
-    k2's site has wheels per exact torch and CUDA version; for versions it lacks, k2 is built from source.
-    """
-    try:
-        import torch
-    except Exception:
-        return "install torch first"
-    number = torch.__version__.partition("+")[0]
-    built_for, page = (f"cuda{torch.version.cuda}", "cuda") if torch.version.cuda else ("cpu", "cpu")
-    return (
-        f"pip install k2==VERSION+{built_for}.torch{number} -f https://k2-fsa.github.io/k2/{page}.html"
-        " (VERSION as that page has it for this torch)"
-    )
+    return Finding("k2 (optional)", state, k2_advice())
 
 
 def _espeak() -> Finding:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pyasr.base.artifact import remove_leftovers
 from pyasr.base.errors import ConfigError
+from pyasr.decode.backends import check_backend
 from pyasr.run import results
 from pyasr.run.console import digest_line, say
 from pyasr.run.identity import Identity, describe_folder, differences, identify
@@ -100,7 +101,8 @@ def run(
     fresh: bool = False,
     share_from: Sequence[Path] = (),
 ) -> None:
-    """Run those of the `selected` stages that have to run; ConfigError when an input of theirs is out of date.
+    """Run those of the `selected` stages that have to run; ConfigError when an input of theirs is out of date, or a
+    library missing that one of them was told to search with.
 
     name: the recipe's name, for results.json, which exists while the score stage is up to date. share_from: other
     experiment folders; a stage that one of them holds complete, of the same fingerprint, is linked from there
@@ -110,6 +112,7 @@ def run(
         remove_leftovers(context.exp)
         decisions = decide(stages, selected, context, fresh)
         _check_inputs(decisions)
+        _check_backends(decisions)
         done = {decision.stage.name for decision in decisions if not decision.must_run}
         if "score" not in done:
             results.outdate(context.exp)
@@ -154,6 +157,15 @@ def _check_inputs(decisions: list[Decision]) -> None:
                     f"stage {decision.stage.name} reads what stage {read.number} {name} writes, and that has to run"
                     f" first: {read.why}; start from --stage {_first_needed(read, by_name)}"
                 )
+
+
+def _check_backends(decisions: list[Decision]) -> None:
+    """A library that a late stage searches with is looked for before the first stage runs."""
+    for decision in decisions:
+        if decision.selected and decision.must_run:
+            for name, value in decision.identity.options.items():
+                if name.endswith(".backend"):
+                    check_backend(value)
 
 
 def _first_needed(decision: Decision, by_name: dict[str, Decision]) -> int:

@@ -20,7 +20,7 @@ from pyasr.base.artifact import digest, plain, read_json, write_json
 from pyasr.base.errors import DataError
 from pyasr.base.executor import run_jobs, split_jobs
 from pyasr.base.skips import Skips
-from pyasr.decode.lattice_search import LatticeSearcher
+from pyasr.decode.backends import LATTICE_SEARCHERS, AnyLatticeSearcher, check_backend
 from pyasr.decode.part import Scales
 from pyasr.ops.lattice import Lattice
 from pyasr.targets.lattice_file import (
@@ -71,7 +71,9 @@ def make_lattices(
     metadata: whose lattices these are: equal only for what gives equal lattices.
     Left out are utterances without audio or a complete path, of another number of frames than their reference, and
     those whose reference is mostly outside of their lattice: returned, and DataError when they are too many.
+    ConfigError when options.backend is missing.
     """
+    check_backend(options.backend)
     folder = Path(folder)
     metadata = plain({**metadata, "scales": [scales.lm_weight, scales.word_penalty], "options": options})
     key = digest([_VERSION, metadata, list(cut_ids)])
@@ -109,7 +111,7 @@ def _lattice_job(
 ) -> None:
     path, cut_ids = job
     opened = source.open()
-    searcher = LatticeSearcher.read(
+    searcher = LATTICE_SEARCHERS[options.backend].read(
         graph, opened.tid_to_pdf, options.beam, options.lattice_beam, options.max_density, scales.word_penalty
     )
     packed, skips, sizes = {}, Skips(), Counter(frames=0, arcs=0, lost=0)
@@ -126,7 +128,7 @@ def _lattice_job(
     write_lattices(path, key, packed, skips.rows, sizes)
 
 
-def _make(opened: Utterances, searcher: LatticeSearcher, acoustic_scale: float, cut_id: str) -> ReferredLattice:
+def _make(opened: Utterances, searcher: AnyLatticeSearcher, acoustic_scale: float, cut_id: str) -> ReferredLattice:
     loglikes, reference = opened.utterance(cut_id)
     if len(reference) != len(loglikes):
         raise DataError(f"mismatch in time: {len(loglikes)} frames, {len(reference)} in the alignment")

@@ -7,6 +7,7 @@ from typing import Literal
 import pydantic
 
 from pyasr.base.config import Options
+from pyasr.decode.options import SearchOptions
 
 
 class TargetOptions(Options):
@@ -23,7 +24,7 @@ class TargetOptions(Options):
     skip_limit: float = pydantic.Field(0.05, ge=0, le=1, description="largest fraction of cuts not labelled")
 
 
-class LatticeOptions(Options):
+class LatticeOptions(SearchOptions):
     """How lattices for sequence training are made, and which of them are used.
 
     The language model is weak on purpose: what it forbids could not be told apart by the acoustic model.

@@ -48,6 +48,15 @@ LEXICON = {"DOMI": [("DO", "MI")], "SOTI": [("SO", "TI")], "MIDO": [("MI", "DO")
 PHONE_S = 0.15
 
 
+@pytest.fixture(params=["kaldi", "k2"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """Each library that searches; one test body for both. k2 is skipped where it is not installed."""
+    if request.param == "k2":
+        reason = "k2 is not there, or for another torch; `python -m pyasr.run doctor` tells how to get it"
+        pytest.importorskip("k2", reason=reason, exc_type=ImportError)
+    return request.param
+
+
 def tones(phones: list[str], seed: int = 0, gain: float = 0.2) -> np.ndarray:
     """float32 samples at 16 kHz: PHONE_S of each phone's tone in a little noise."""
     time_s = np.arange(round(16000 * PHONE_S)) / 16000

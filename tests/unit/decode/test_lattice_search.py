@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pyasr.base.errors import DataError
-from pyasr.decode.lattice_search import LatticeSearcher
+from pyasr.decode.backends import LATTICE_SEARCHERS
 from pyasr.lang.fst_arrays import FstArrays
 from pyasr.ops import reference
 from pyasr.ops.lattice import lattice_forward_backward
@@ -68,6 +68,10 @@ def assert_same_paths(found, expected):
     np.testing.assert_allclose(sorted(cost for cost, _ in found), sorted(cost for cost, _ in expected), rtol=1e-4)
 
 
+def searcher(graph, backend, **options):
+    return LATTICE_SEARCHERS[backend](graph, TID_TO_PDF, **options)
+
+
 def made(seed):
     rng = np.random.default_rng(seed)
     return random_graph(rng), rng.normal(scale=2, size=(FRAMES, 3)).astype(np.float32)
@@ -75,9 +79,9 @@ def made(seed):
 
 @pytest.mark.parametrize("penalty", [0.0, 1.5])
 @pytest.mark.parametrize("seed", range(8))
-def test_unbounded_it_holds_every_path_with_its_cost(seed, penalty):
+def test_unbounded_it_holds_every_path_with_its_cost(seed, penalty, backend):
     graph, loglikes = made(seed)
-    lattice = LatticeSearcher(graph, TID_TO_PDF, **UNBOUNDED, word_penalty=penalty).lattice(loglikes, SCALE)
+    lattice = searcher(graph, backend, **UNBOUNDED, word_penalty=penalty).lattice(loglikes, SCALE)
     expected = all_paths(graph, penalty)
     assert len(expected) > 3
     assert_same_paths(paths_of(lattice), expected)
@@ -87,24 +91,24 @@ def test_unbounded_it_holds_every_path_with_its_cost(seed, penalty):
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_the_beam_and_the_density_keep_the_best_paths(seed):
+def test_the_beam_and_the_density_keep_the_best_paths(seed, backend):
     graph, loglikes = made(seed)
     every = sorted(zip(scores(all_paths(graph), loglikes), all_paths(graph)))
     beam = (every[0][0] + every[len(every) // 2][0]) / 2 - every[0][0]
     within = {pdfs for score, (_, pdfs) in every if score <= every[0][0] + beam}
-    narrow = LatticeSearcher(graph, TID_TO_PDF, **{**UNBOUNDED, "lattice_beam": beam}).lattice(loglikes, SCALE)
+    narrow = searcher(graph, backend, **{**UNBOUNDED, "lattice_beam": beam}).lattice(loglikes, SCALE)
     found = {pdfs for _, pdfs in paths_of(narrow)}
     assert within <= found  # others share their arcs
-    whole = LatticeSearcher(graph, TID_TO_PDF, **UNBOUNDED).lattice(loglikes, SCALE)
+    whole = searcher(graph, backend, **UNBOUNDED).lattice(loglikes, SCALE)
     for density in (2, 3):
-        thin = LatticeSearcher(graph, TID_TO_PDF, **{**UNBOUNDED, "max_density": density}).lattice(loglikes, SCALE)
+        thin = searcher(graph, backend, **{**UNBOUNDED, "max_density": density}).lattice(loglikes, SCALE)
         assert len(thin.arc_src) <= min(density * FRAMES, len(whole.arc_src))
         assert every[0][1][1] in {pdfs for _, pdfs in paths_of(thin)}
 
 
-def test_what_has_no_complete_path_is_named():
+def test_what_has_no_complete_path_is_named(backend):
     dead_end = graph_of([(0, 1, 1, 0.0, 1), (1, 2, 0, 0.0, 1), (1, 3, 0, 0.0, 2)], [math.inf, math.inf, 0.0])
-    lattices = LatticeSearcher(dead_end, TID_TO_PDF)
+    lattices = searcher(dead_end, backend)
     good = np.zeros((2, 3), np.float32)
     assert lattices.lattice(good, 1.0).num_frames == 2
     with pytest.raises(DataError, match="u1: empty lattice: no complete path survives 1 frames"):
@@ -114,7 +118,7 @@ def test_what_has_no_complete_path_is_named():
             lattices.lattice(bad, 1.0, "u2")
 
 
-def test_graphs_of_other_models_are_refused():
+def test_graphs_of_other_models_are_refused(backend):
     graph = graph_of([(0, 9, 1, 0.0, 0)], [0.0])
     with pytest.raises(DataError, match="transition id 9"):
-        LatticeSearcher(graph, TID_TO_PDF)
+        searcher(graph, backend)

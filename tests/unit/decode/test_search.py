@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pyasr.base.errors import DataError
-from pyasr.decode.search import Searcher
+from pyasr.decode.backends import SEARCHERS
 from pyasr.lang.fst_arrays import FstArrays
 
 TID_TO_PDF = np.array([-1, 0, 0, 1, 1, 2, 2], np.int32)
@@ -51,16 +51,16 @@ def all_paths(graph, loglikes, scale):
     return list(walk(graph.start, 0, 0.0, (), ()))
 
 
-def searcher(graph, **options):
-    return Searcher(graph, TID_TO_PDF, **{"beam": 1000.0, **options})
+def searcher(graph, backend="kaldi", **options):
+    return SEARCHERS[backend](graph, TID_TO_PDF, **{"beam": 1000.0, **options})
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_finds_the_best_of_all_paths(seed):
+def test_finds_the_best_of_all_paths(seed, backend):
     rng = np.random.default_rng(seed)
     graph = random_graph(rng, final_everywhere=seed % 2 == 0)
     loglikes = rng.normal(scale=3, size=(5, 3)).astype(np.float32)
-    found = searcher(graph).decode(loglikes, 0.7)
+    found = searcher(graph, backend).decode(loglikes, 0.7)
     ends = [
         (cost + graph.final[state], words, tids)
         for cost, words, tids, state in all_paths(graph, loglikes, 0.7)
@@ -73,11 +73,11 @@ def test_finds_the_best_of_all_paths(seed):
 
 
 @pytest.mark.parametrize("penalty", [-3.0, 0.0, 3.0])
-def test_word_penalty_is_a_cost_for_each_word(penalty):
+def test_word_penalty_is_a_cost_for_each_word(penalty, backend):
     rng = np.random.default_rng(5)
     graph = random_graph(rng, final_everywhere=True)
     loglikes = rng.normal(scale=3, size=(5, 3)).astype(np.float32)
-    found = searcher(graph, word_penalty=penalty).decode(loglikes, 0.5)
+    found = searcher(graph, backend, word_penalty=penalty).decode(loglikes, 0.5)
     paths = all_paths(graph, loglikes, 0.5)
     best = min(cost + penalty * len(words) + graph.final[state] for cost, words, _, state in paths)
     assert math.isclose(found.cost, best, rel_tol=1e-5)
@@ -94,9 +94,9 @@ def test_blocks_of_frames_change_nothing(monkeypatch):
     np.testing.assert_array_equal(whole.tids, parts.tids)
 
 
-def test_result_does_not_depend_on_what_was_decoded_before():
+def test_result_does_not_depend_on_what_was_decoded_before(backend):
     rng = np.random.default_rng(8)
-    tight = searcher(random_graph(rng, num_states=40, final_everywhere=True), beam=2.0, max_active=21)
+    tight = searcher(random_graph(rng, num_states=40, final_everywhere=True), backend, beam=2.0, max_active=21)
     utterances = [rng.normal(scale=3, size=(30, 3)).astype(np.float32) for _ in range(4)]
     forward = [tight.decode(u, 1.0) for u in utterances]
     backward = [tight.decode(u, 1.0) for u in reversed(utterances)][::-1]
@@ -107,18 +107,18 @@ def test_result_does_not_depend_on_what_was_decoded_before():
 CHAIN = graph_of([(0, 1, 7, 0.5, 1), (1, 2, 0, 0.25, 1), (1, 3, 8, 0.25, 2), (2, 4, 0, 0.1, 2)], [math.inf] * 2 + [1.5])
 
 
-def test_best_partial_path_when_no_final_state_is_reached():
+def test_best_partial_path_when_no_final_state_is_reached(backend):
     arcs = [(0, 1, 7, 0.5, 1), (1, 2, 0, 0.25, 1), (1, 3, 8, 0.25, 2), (2, 5, 0, 0, 3)]
     longer = graph_of(arcs, [math.inf] * 3 + [0])
-    found = searcher(longer).decode(np.array([[1, 0, 0], [1, -9, 0]], np.float32), 1.0)
+    found = searcher(longer, backend).decode(np.array([[1, 0, 0], [1, -9, 0]], np.float32), 1.0)
     assert not found.reached_final
     assert found.word_ids == (7,) and tuple(found.tids) == (1, 2)
     assert math.isclose(found.cost, 0.5 + 0.25 - 2, rel_tol=1e-6)
 
 
-def test_long_utterances_keep_their_precision():
+def test_long_utterances_keep_their_precision(backend):
     loglikes = np.full((20_000, 3), -700.0, np.float32)
-    found = searcher(CHAIN).decode(loglikes, 0.1)
+    found = searcher(CHAIN, backend).decode(loglikes, 0.1)
     assert found.reached_final and len(found.tids) == 20_000
     assert found.word_ids == (7, 8)
 
@@ -134,31 +134,31 @@ def test_long_utterances_keep_their_precision():
         (np.array([[0, -np.inf, 0]], np.float32), "utt7: .*not finite"),
     ],
 )
-def test_damaged_likelihoods_are_refused_by_name(loglikes, message):
+def test_damaged_likelihoods_are_refused_by_name(loglikes, message, backend):
     with pytest.raises(DataError, match=message):
-        searcher(CHAIN).decode(loglikes, 1.0, "utt7")
+        searcher(CHAIN, backend).decode(loglikes, 1.0, "utt7")
 
 
-def test_no_surviving_path_is_an_error_by_name():
+def test_no_surviving_path_is_an_error_by_name(backend):
     dead_end = graph_of([(0, 1, 7, 0.5, 1)], [math.inf, 0.0])
-    assert searcher(dead_end).decode(np.zeros((1, 3), np.float32), 1.0).word_ids == (7,)
+    assert searcher(dead_end, backend).decode(np.zeros((1, 3), np.float32), 1.0).word_ids == (7,)
     with pytest.raises(DataError, match=r"utt7: no path .* 2 frames"):
-        searcher(dead_end).decode(np.zeros((2, 3), np.float32), 1.0, "utt7")
+        searcher(dead_end, backend).decode(np.zeros((2, 3), np.float32), 1.0, "utt7")
 
 
-def test_graph_of_another_model_is_refused(tmp_path):
+def test_graph_of_another_model_is_refused(tmp_path, backend):
     foreign = graph_of([(0, 9, 7, 0.5, 1)], [math.inf, 0.0])
     foreign.write(tmp_path / "HCLG.fst")
     with pytest.raises(DataError, match=r"HCLG.fst: .*transition id 9, the model 6"):
-        Searcher.read(tmp_path / "HCLG.fst", TID_TO_PDF, 10.0, 100)
+        SEARCHERS[backend].read(tmp_path / "HCLG.fst", TID_TO_PDF, 10.0, 100)
     with pytest.raises(DataError, match="empty"):
-        searcher(graph_of([(0, 1, 7, 0.5, 1)], [math.inf, 0.0], start=-1))
+        searcher(graph_of([(0, 1, 7, 0.5, 1)], [math.inf, 0.0], start=-1), backend)
     with pytest.raises(DataError, match=r"missing\.fst"):
-        Searcher.read(tmp_path / "missing.fst", TID_TO_PDF, 10.0, 100)
+        SEARCHERS[backend].read(tmp_path / "missing.fst", TID_TO_PDF, 10.0, 100)
     content = (tmp_path / "HCLG.fst").read_bytes()
     (tmp_path / "HCLG.fst").write_bytes(content[:-5])
     with pytest.raises(DataError, match=r"HCLG.fst"):
-        Searcher.read(tmp_path / "HCLG.fst", TID_TO_PDF, 10.0, 100)
+        SEARCHERS[backend].read(tmp_path / "HCLG.fst", TID_TO_PDF, 10.0, 100)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -213,3 +213,15 @@ def test_leftovers_of_killed_writers_are_removed(context, calls):
     (context.exp / ".tmp-x-second.json").write_text("half")
     go(context)
     assert not list(context.exp.rglob(".tmp-*"))
+
+
+def test_a_missing_search_library_is_found_before_the_first_stage_runs(calls, context, monkeypatch):
+    monkeypatch.setitem(sys.modules, "k2", None)  # importing it now fails
+    table = (*TABLE[:3], dataclasses.replace(TABLE[3], options=("decode_network",)))
+    recipe = Recipe.model_validate({"decode_network": {"backend": "k2"}})
+    chosen = dataclasses.replace(context, recipe=recipe)
+    with pytest.raises(ConfigError, match=r"k2 is not installed; .*pip install k2=="):
+        go(chosen, table=table)
+    assert calls == []
+    go(chosen, selected=range(3), table=table)
+    assert calls == ["first", "second", "third"], "those that do not search"
