@@ -15,6 +15,7 @@ Everything is compared with fp32. Without permission to make hosts it says so an
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -84,7 +85,19 @@ def rows_of(found: Mapping[str, dict], size: int, mbit: float) -> list[dict]:
     return rows
 
 
-def measure(hosts: str, mbit: str, delay: float, layers: int, units: int) -> list[dict]:
+COLUMNS = ("hosts", "mbit", "method", "seconds", "whole_s", "bytes", "density", "bytes_out", "encode_s", "decode_s")
+
+
+def write_table(path: Path, rows: list[dict]) -> None:
+    with open(path, "w", newline="") as stream:
+        writer = csv.DictWriter(stream, COLUMNS, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        for measured in (r for r in rows if "method" in r):
+            whole = {name: round(measured[name]) for name in ("mbit", "bytes", "bytes_out") if name in measured}
+            writer.writerow({**{n: f"{v:.4g}" if isinstance(v, float) else v for n, v in measured.items()}, **whole})
+
+
+def measure(hosts: str, mbit: str, delay: float, layers: int, units: int, table: str) -> list[dict]:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the hosts are removed on the way
     rows = []
     for rate in map(float, mbit.split(",")):
@@ -95,6 +108,8 @@ def measure(hosts: str, mbit: str, delay: float, layers: int, units: int) -> lis
                 print(f"skipped: {reason}")
                 return []
             rows += rows_of(found, size, rate)
+    if table:
+        write_table(Path(table), rows)
     return rows
 
 
@@ -107,4 +122,5 @@ if __name__ == "__main__":
         delay=(0.0, "ms that a packet takes to leave a host; needs netem"),
         layers=(5, "of the student"),
         units=(768, "of a layer"),
+        table=("", "write seconds and bytes to this file too, for fit.py"),
     )

@@ -16,10 +16,11 @@ besides; P is the number of weights, N that of workers:
 
 B is PAYLOAD of the link's rate: what is left of an Ethernet frame of 1,514 bytes without headers. L was fitted where
 real gloo processes exchanged a step of the student of 24 M weights over links of 1 Gbit/s, 2 and 4 hosts, and is
-GLOO_MESSAGE_S; with it the model is within 25 % of all that was measured at 100 Mbit/s (benchmarks/network.csv, fit.py;
-a unit test checks it).
+GLOO_MESSAGE_S; with it the model is within 13 % of all that was measured at 100 Mbit/s (benchmarks/network.csv and
+fit.py; a unit test checks it). At 1 Gbit/s GTC's messages of 43 KB were 7 ms (4 hosts) and 0.6 ms (2) where it says 3
+and 1: there it is two cores' attention that four processes wait for.
 
-Speed-up is N c / (time of a step): samples a second against one worker, at the same samples. What exchanging less often
+CPU stages (GMM, alignment, lattices, decoding) and reading what is stored are not in it. Speed-up is N c / (time of a step): samples a second against one worker, at the same samples. What exchanging less often
 or less exactly costs in accuracy is not in it. Links are taken as not shared; a switch that is will be slower.
 """
 
@@ -31,7 +32,7 @@ from dataclasses import dataclass
 
 FRAMES_PER_HOUR = 3600 * 1000 // 30
 PAYLOAD = 1448 / 1514
-GLOO_MESSAGE_S = 7e-4
+GLOO_MESSAGE_S = 6.6e-4
 """Of gloo between hosts that share two cores; others are as fast as their processors and networks."""
 _PADDING = 9 / 8
 
@@ -71,7 +72,7 @@ ASSUMPTIONS: Mapping[str, str] = {
     "bytes_per_frame": "of a stored posterior, top 20, packed: exact; the store's code made 29 of it for AN4's teacher",
     "audio_bytes_per_hour": "16 kHz, 16 bits, FLAC at about half: assumed",
     "link_bytes_s": "a worker's network link, of which 96 % are payload: --link-gbps",
-    "delay_s": "of a message on it: assumed; gloo between hosts that shared two cores took 7e-4, fitted; --delay-us",
+    "delay_s": "of a message on it: assumed; gloo between hosts that shared two cores took 6.6e-4, fitted; --delay-us",
     "group_link_bytes_s": "between GPUs of a machine: assumed",
     "group_delay_s": "of a message there: assumed",
     "gpu_hour": "price, in the currency you pay in: --gpu-hour",
