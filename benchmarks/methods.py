@@ -15,22 +15,17 @@ depends on the model's size only through the messages' delay.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import csv
 import json
-import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing
 from methods_data import Data, load
+from methods_page import Setting, draw, read_losses, table, write_losses
 from methods_torch import TORCH, TorchWorkers
 
 from pyasr.base.artifact import atomic_path
@@ -124,7 +119,26 @@ def main() -> None:
             found = train_emulated(name, data, lr) if name in OURS else train_by_processes(name, data, lr)
             with atomic_path(path) as temporary:
                 temporary.write_text(json.dumps(found))
-            print(f"{name}, learning rate {lr}: dev loss {found[-1][1]:.4f} ({time.monotonic() - begun:.0f} s)", flush=True)
+            took_s = time.monotonic() - begun
+            print(f"{name}, learning rate {lr}: dev loss {found[-1][1]:.4f} ({took_s:.0f} s)", flush=True)
+    losses = {name: collect(arguments.folder, name) for name in NAMES}
+    write_losses({name: by_rate for name, by_rate in losses.items() if by_rate}, arguments.folder / "methods.csv")
+    make_page(arguments.folder / "methods.csv", arguments.folder)
+
+
+def collect(folder: Path, name: str) -> dict[float, list[tuple[int, float]]]:
+    paths = {lr: folder / f"{name}, lr {lr}.json" for lr in RATES}
+    return {lr: json.loads(path.read_text()) for lr, path in paths.items() if path.exists()}
+
+
+def make_page(table_of_losses: Path, folder: Path) -> None:
+    losses = read_losses(table_of_losses)
+    if not losses:
+        raise SystemExit("nothing is trained yet: --exp")
+    setting = Setting(NAMES, SIZE, WARMUP, SYNC_EVERY, GROUP, DENSITY)
+    (folder / "methods.md").write_text(table(losses, setting))
+    draw(losses, setting, folder / "methods.png")
+    print(table(losses, setting), end="")
 
 
 if __name__ == "__main__":

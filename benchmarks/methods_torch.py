@@ -25,7 +25,9 @@ class TorchWorkers:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
 
     def attach(self, model: torch.nn.Module, optimiser: torch.optim.Optimizer) -> torch.optim.Optimizer:
-        self.model = DistributedDataParallel(model)
+        # One bucket: PowerSGD begins its second exchange when the first has ended, in another order on other workers
+        # where there are several buckets, and gloo then ends the process.
+        self.model = DistributedDataParallel(model, bucket_cap_mb=1000)
         if self.name == "DDP bf16 hook":
             # By its own name DDP refuses it without NCCL; gloo reduces bfloat16 all the same.
             self.model.register_comm_hook(dist.group.WORLD, lambda group, bucket: bf16_compress_hook(group, bucket))

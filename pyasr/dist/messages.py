@@ -56,8 +56,8 @@ def unpack(data: torch.Tensor, names: Sequence[str], sizes: Sequence[int], step:
     checksum, flags, their_step, total = _HEADER.unpack(raw[: _HEADER.size].tobytes())
     if checksum != _checksum(names, sizes) or their_step != step:
         raise DataError(
-            f"GTC: worker {rank} sends step {their_step} of other tensors, or another step than {step} here: the workers"
-            " have different models, buckets or numbers of batches"
+            f"GTC: worker {rank} sends step {their_step} of other tensors, or another step than {step} here: the"
+            " workers have different models, buckets or numbers of batches"
         )
     middle, begin = _HEADER.size + 4 * len(names), _HEADER.size + 8 * len(names)
     lengths = np.frombuffer(raw[_HEADER.size : middle].tobytes(), "<u4").astype(np.int64)

@@ -20,8 +20,9 @@ GLOO_MESSAGE_S; with it the model is within 13 % of all that was measured at 100
 fit.py; a unit test checks it). At 1 Gbit/s GTC's messages of 43 KB were 7 ms (4 hosts) and 0.6 ms (2) where it says 3
 and 1: there it is two cores' attention that four processes wait for.
 
-CPU stages (GMM, alignment, lattices, decoding) and reading what is stored are not in it. Speed-up is N c / (time of a step): samples a second against one worker, at the same samples. What exchanging less often
-or less exactly costs in accuracy is not in it. Links are taken as not shared; a switch that is will be slower.
+Speed-up is N c / (time of a step): samples a second against one worker, at the same samples. What exchanging less often
+or less exactly costs in accuracy is not in it, and neither are CPU stages (GMM, alignment, lattices, decoding). Links
+are taken as not shared; a switch that is will be slower.
 """
 
 from __future__ import annotations

@@ -35,8 +35,8 @@ def plan(
 ) -> None:
     """Compute days, traffic, disk and cost of each stage, and how far more workers help.
 
-    By a model of what workers exchange (described in pyasr/run/plan.py) and unit costs, which are listed with their sources: measure
-    your own where they matter, above all --flops and what reads the audio.
+    By a model of what workers exchange (described in pyasr/run/plan.py) and unit costs, which are listed with their
+    sources: measure your own where they matter, above all --flops and what reads the audio.
     """
     link = {"link_bytes_s": link_gbps * 1e9 / 8, "delay_s": delay_us * 1e-6}
     costs = Costs(flops=flops, cores=cores, gpu_hour=gpu_hour, **link)
