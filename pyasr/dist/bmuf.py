@@ -72,8 +72,8 @@ class BMUF(torch.optim.Optimizer):
         self.block_momentum = 1.0 - 1.0 / self.comm.size if block_momentum is None else block_momentum
         if not 0 <= self.block_momentum < 1 or block_lr <= 0 or sync_every < 1 or (sync_seconds or 1.0) <= 0:
             raise ValueError(
-                f"block_momentum {self.block_momentum} has to be in [0, 1), block_lr {block_lr}, sync_every {sync_every}"
-                f" and sync_seconds {sync_seconds} have to be positive"
+                f"block_momentum {self.block_momentum} has to be in [0, 1); block_lr {block_lr}, sync_every"
+                f" {sync_every} and sync_seconds {sync_seconds} have to be positive"
             )
         self.block_lr, self.nesterov, self.sync_seconds = block_lr, nesterov, sync_seconds
         self.warm_start, self.reset_momentum = warm_start, reset_momentum
@@ -91,7 +91,8 @@ class BMUF(torch.optim.Optimizer):
         self._ahead = 0.0
         self._began = time.monotonic()
         if any(group.get("momentum", 0.0) > 0.9 for group in self.param_groups):
-            warnings.warn("BMUF: momentum above 0.9 within blocks often diverges; block momentum adds to it", stacklevel=2)
+            message = "BMUF: momentum above 0.9 within blocks often diverges; block momentum adds to it"
+            warnings.warn(message, stacklevel=2)
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
@@ -123,7 +124,7 @@ class BMUF(torch.optim.Optimizer):
 
     @torch.no_grad()
     def sync(self) -> None:
-        """End the block: average the models, filter the progress, and begin with what comes out. All workers call it."""
+        """End the block: average the models, filter the progress, begin with what comes out. All workers call it."""
         begun = time.monotonic()
         batch_s = (begun - self._began) / max(1, self.batches)
         tensors = [*self._parameters, *self._buffers]
@@ -157,7 +158,7 @@ class BMUF(torch.optim.Optimizer):
             self._fill(self._parameters, own)
 
     def state_dict(self) -> dict[str, Any]:
-        """The wrapped optimizer's, and all that the next block needs; the model itself is saved as each worker has it."""
+        """The wrapped optimizer's, and all that the next block needs; the model is saved as each worker has it."""
         numbers = {name: getattr(self, name) for name in ("block_batches", "batches", "blocks", "rejected")}
         bmuf = {**numbers, "ahead": self._ahead, "global_weights": self.global_weights, "delta": self.delta}
         return {"optimizer": self.optimizer.state_dict(), "bmuf": bmuf}
@@ -214,7 +215,7 @@ class BMUF(torch.optim.Optimizer):
 def share_out(states: list[Mapping[str, Any]], rank: int) -> dict[str, Any]:
     """The state of worker `rank` of another number of workers than made `states`, by rank.
 
-    The global model and its momentum are everyone's; the local optimizer is one of the old ones. The local models, which
-    are no part of this, are to be averaged: so nothing of a block under way is lost.
+    The global model and its momentum are everyone's; the local optimizer is one of the old ones. The local models,
+    which are no part of this, are to be averaged: so nothing of a block under way is lost.
     """
     return {**states[0], "optimizer": states[rank % len(states)]["optimizer"]}

@@ -208,7 +208,8 @@ class GTCState:
             norms = [float(torch.linalg.vector_norm(row)) for row in rows]
             finite = all(map(math.isfinite, norms))
             if self.clip_norm is not None and finite:
-                rows = [row * (self.clip_norm / norm) if norm > self.clip_norm else row for row, norm in zip(rows, norms)]
+                factors = [min(1.0, self.clip_norm / norm) if norm else 1.0 for norm in norms]
+                rows = [row if factor == 1.0 else row * factor for row, factor in zip(rows, factors)]
         words: list[torch.Tensor] = []
         wanted = [0.0] * len(rows)
         if finite:

@@ -37,7 +37,7 @@ def join(timeout_s: float, deterministic: bool = False) -> Comm:
     except (RuntimeError, ValueError) as error:
         raise PyasrError(
             f"worker {os.environ.get('RANK')} of {os.environ.get('WORLD_SIZE')} did not find the others at"
-            f" {os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}: {error}; start all of them with torchrun"
+            f" {os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}: {error}; start all with torchrun"
         ) from error
     return ProcessGroupComm(deterministic=deterministic, timeout=timeout)
 

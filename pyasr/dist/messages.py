@@ -2,7 +2,8 @@
 
 An all-gather wants the same size of all, and nobody knows how much the others have. So buffers have a capacity that
 all agree on, because it is computed from sizes that all have seen: it follows the largest message, with an eighth to
-spare. What does not fit follows in a second all-gather, whose size is known by then. One round trip is the rule.
+spare, up at once and down by a quarter a step: what one step of many words left behind is not sent as padding for long.
+What does not fit follows in a second all-gather, whose size is known by then. One round trip is the rule.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ def unpack(data: torch.Tensor, names: Sequence[str], sizes: Sequence[int], step:
     checksum, flags, their_step, total = _HEADER.unpack(raw[: _HEADER.size].tobytes())
     if checksum != _checksum(names, sizes) or their_step != step:
         raise DataError(
-            f"GTC: worker {rank} sends step {their_step} of other tensors, or another step than {step} here: the workers"
-            " have different models, buckets or numbers of batches"
+            f"GTC: worker {rank} sends step {their_step} of other tensors, or another step than {step} here: the"
+            " workers have different models, buckets or numbers of batches"
         )
     middle, begin = _HEADER.size + 4 * len(names), _HEADER.size + 8 * len(names)
     lengths = np.frombuffer(raw[_HEADER.size : middle].tobytes(), "<u4").astype(np.int64)
@@ -97,7 +98,7 @@ class Gatherer:
             totals = [_HEADER.unpack(head[: _HEADER.size].numpy().tobytes())[3] for head in heads]
             largest = max(totals)
             tails = self._rest(payload[capacity:], largest - capacity)() if largest > capacity else heads
-            self.capacity[key] = _rounded(max(largest * 9 // 8, capacity * 15 // 16))
+            self.capacity[key] = _rounded(max(largest * 9 // 8, capacity * 3 // 4))
             if largest <= capacity:
                 return [head[:total] for head, total in zip(heads, totals)]
             return [torch.cat([head, tail])[:total] for head, tail, total in zip(heads, tails, totals)]

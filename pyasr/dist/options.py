@@ -14,7 +14,7 @@ class GTCOptions(Options):
 
     tau: float = pydantic.Field(1e-3, gt=0, description="of one worker's gradient; with a density, where it begins")
     density: float = pydantic.Field(1e-3, ge=0, lt=1, description="share of weights sent in a step; 0: tau is fixed")
-    momentum: float = pydantic.Field(0.0, ge=0, lt=1, description="correction: before the residual, not in the optimiser")
+    momentum: float = pydantic.Field(0.0, ge=0, lt=1, description="correction, in the place of the optimiser's own")
     clip_residual: float = pydantic.Field(0.0, ge=0, description="in units of tau; 0: residuals are not clipped")
     decay: float = pydantic.Field(1.0, gt=0, le=1, description="of the residual, a step")
     warmup_steps: int = pydantic.Field(0, ge=0, description="first steps, of each phase, with dense gradients")

@@ -20,8 +20,8 @@ class Thresholds:
     """Those of a model's parameters, by name; see `GTCState` for tau and density.
 
     Where tau follows a density, each worker now and then tells which tau would have sent so many of a sample of its
-    residual with the gradient. That is of the step before, and residuals grow between looks, so their mean is multiplied
-    by a factor that follows what all have really sent.
+    residual with the gradient. That is of the step before, and residuals grow between looks, so their mean is
+    multiplied by a factor that follows what all have really sent.
     """
 
     def __init__(

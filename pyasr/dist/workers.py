@@ -40,7 +40,7 @@ class Workers:
         self.emulated = isinstance(self.comm, EmulatedComm)
         self.method = self.options.method
         if self.size > 1 and self.method == "none":
-            raise ConfigError(f"{self.size} workers: train.dist.method says how they train together: ddp, gtc, bmuf, ...")
+            raise ConfigError(f"{self.size} workers: train.dist.method says how they train: ddp, gtc, bmuf, ...")
         # Those whose gradients make one mean, and those whose models do.
         self.inner, self.outer = self.comm, self.comm
         if self.method == "gtc+bmuf":

@@ -28,16 +28,18 @@ def plan(
     group: Annotated[int, typer.Option(min=1, help="Workers of a group of gtc+bmuf.")] = 8,
     link_gbps: Annotated[float, typer.Option(min=1e-6, help="Network link of a worker, Gbit/s.")] = 10.0,
     delay_us: Annotated[float, typer.Option(min=0.0, help="Of a message on it, microseconds.")] = 50.0,
-    flops: Annotated[float, typer.Option(min=1.0, help="Reached by a GPU in training, per second.")] = 20e12,
+    flops: Annotated[float, typer.Option(min=1.0, help="Reached by a GPU in training, per second.")] = Costs.flops,
+    cores: Annotated[int, typer.Option(min=1, help="Of the processor, for each GPU: they read audio.")] = Costs.cores,
     gpu_hour: Annotated[float, typer.Option(min=0.0, help="Price of an hour of a GPU.")] = 2.0,
     plot: Annotated[Path | None, typer.Option(help="Draw the speed-up against workers: .svg or .png.")] = None,
 ) -> None:
     """Compute days, traffic, disk and cost of each stage, and how far more workers help.
 
-    By a model of what workers exchange (described in pyasr/run/plan.py) and unit costs, which are listed: measure your
-    own where they matter, above all --flops.
+    By a model of what workers exchange (described in pyasr/run/plan.py) and unit costs, which are listed with their
+    sources: measure your own where they matter, above all --flops and what reads the audio.
     """
-    costs = Costs(flops=flops, link_bytes_s=link_gbps * 1e9 / 8, delay_s=delay_us * 1e-6, gpu_hour=gpu_hour)
+    link = {"link_bytes_s": link_gbps * 1e9 / 8, "delay_s": delay_us * 1e-6}
+    costs = Costs(flops=flops, cores=cores, gpu_hour=gpu_hour, **link)
     weights = {"teacher": teacher * 1e6, "student": student * 1e6}
     work = Work(hours, annotated_hours, **weights, step_frames=step_frames, sync_every=sync_every, group=group)
     stages = plan_stages(work, gpus, costs)
@@ -52,7 +54,10 @@ def plan(
     rows = [[str(n), *(f"{table[method][i]:.1f}" for method in METHODS)] for i, n in enumerate(_WORKERS)]
     show_table(["workers", *METHODS], rows)
     say("")
-    say("assumed, beside the options above")
+    say("the work")
+    show_table(["", ""], [[f.name, f"{getattr(work, f.name):g}"] for f in fields(Work)])
+    say("")
+    say("the unit costs")
     show_table(["", "", ""], [[f.name, f"{getattr(costs, f.name):g}", ASSUMPTIONS[f.name]] for f in fields(Costs)])
     if plot is not None:
         _draw(table, plot, f"{link_gbps:g} Gbit/s")

@@ -34,8 +34,8 @@ def main(folder: Path, fault: str) -> None:
         checkpoint_s=1e-9,
     )
     torch.manual_seed(1)
-    trainer = Trainer(AcousticModel(data.frontend.dim, 4, options.network), data, options, 1, folder, "test", device="cpu",
-                      workers=workers)  # fmt: skip
+    model = AcousticModel(data.frontend.dim, 4, options.network)
+    trainer = Trainer(model, data, options, 1, folder, "test", device="cpu", workers=workers)
     step, marker = trainer._step, folder / "failed"
 
     def failing_step(batch):

@@ -25,7 +25,11 @@ METHODS = {
     "gtc": DistOptions(method="gtc", gtc=GTCOptions(density=0.05, warmup_steps=1)),
     "bmuf": DistOptions(method="bmuf", deterministic=True, bmuf=BMUFOptions(sync_every=2)),
     "gtc+bmuf": DistOptions(
-        method="gtc+bmuf", group_size=2, deterministic=True, bmuf=BMUFOptions(sync_every=2), gtc=GTCOptions(density=0.05)
+        method="gtc+bmuf",
+        group_size=2,
+        deterministic=True,
+        bmuf=BMUFOptions(sync_every=2),
+        gtc=GTCOptions(density=0.05),
     ),
 }
 
@@ -191,8 +195,10 @@ def test_a_full_disk_leaves_the_checkpoint_before(data, tmp_path, monkeypatch):
             errors.append(str(error))
 
     run_emulated(2, worker)
-    assert any("worker 1 could not write" in error for error in errors) and any("No space" in error for error in errors)
-    assert (sorted(path.name for path in tmp_path.rglob("manifest.json")), sorted((tmp_path / "checkpoint").iterdir())) == kept
+    assert any("worker 1 could not write" in error for error in errors)
+    assert any("No space" in error for error in errors)
+    manifests = sorted(path.name for path in tmp_path.rglob("manifest.json"))
+    assert (manifests, sorted((tmp_path / "checkpoint").iterdir())) == kept
     monkeypatch.setattr(parts, "save_checkpoint", real)
     weights = run_emulated(2, lambda comm: train(comm, data, tmp_path, METHODS["ddp"]))[0][0]
     assert weights == run_emulated(2, lambda comm: train(comm, data, tmp_path / "whole", METHODS["ddp"]))[0][0]
