@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pyasr.train.data import Source
+from pyasr.train.source import Source
 from pyasr.train.loop import TrainingData
 from pyasr.train.targets import HardTargets
 

@@ -15,8 +15,8 @@ from pyasr.run.steps.training import train, transcribed_source
 from pyasr.targets import PosteriorStore
 from pyasr.targets.label import label_cuts
 from pyasr.targets.statistics import statistics
-from pyasr.train.data import Source
 from pyasr.train.options import TrainOptions
+from pyasr.train.source import Source
 from pyasr.train.targets import StoredTargets
 
 ABSENT = "absent.json"

@@ -22,7 +22,7 @@ from pyasr.lang.phones import PhoneTable
 from pyasr.run.stage import Context, Digest
 from pyasr.run.steps.realign import align_with_network
 from pyasr.run.steps.training import train, transcribed_source
-from pyasr.train.data import Source
+from pyasr.train.source import Source
 from pyasr.train.targets import HardTargets
 
 

@@ -15,9 +15,9 @@ from pyasr.features.noise import NoisePool
 from pyasr.run.console import say
 from pyasr.run.stage import Context, Digest
 from pyasr.run.steps.inputs import noise_folder
-from pyasr.train.data import Source
 from pyasr.train.loop import Row, TrainingData
 from pyasr.train.options import TrainOptions
+from pyasr.train.source import Source
 from pyasr.train.systems import log_priors_of, train_network
 from pyasr.train.targets import HardTargets
 

@@ -8,8 +8,9 @@ from pyasr.features.augment import AugmentOptions
 from pyasr.features.noise import NoisePool
 from pyasr.ops import pack_topk, unpack_topk
 from pyasr.targets import PosteriorStore
-from pyasr.train.data import BatchMaker, Source
+from pyasr.train.data import BatchMaker
 from pyasr.train.plan import BatchPlan
+from pyasr.train.source import Source
 from pyasr.train.targets import HardTargets, StoredTargets, num_stacks
 
 PLAIN = AugmentOptions(stack_phase=False)

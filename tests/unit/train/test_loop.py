@@ -12,9 +12,9 @@ from pyasr.nn.options import NetworkOptions
 from pyasr.ops import pack_topk
 from pyasr.targets import PosteriorStore
 from pyasr.train import criterion
-from pyasr.train.data import Source
 from pyasr.train.loop import Trainer, TrainingData
 from pyasr.train.options import OptimiserOptions, PhaseOptions, TrainOptions
+from pyasr.train.source import Source
 from pyasr.train.systems import log_priors_of, train_network
 from pyasr.train.targets import HardTargets, StoredTargets, num_stacks
 
