@@ -8,8 +8,7 @@ nothing is skipped over, and no list of all cuts is ever in memory.
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,8 @@ from typing import Any
 from pyasr.base.errors import DataError
 from pyasr.base.seeds import rng
 from pyasr.corpora.manifest import iterate_lines, parse_cut
+from pyasr.corpora.shards import manifest_names, part_of
 from pyasr.targets.parted import PartedStore
-from pyasr.targets.shard import part_of
 from pyasr.train.plan import BatchPlan, Stretch, batches_of_pass, stretches
 from pyasr.train.targets import HardTargets, StoredTargets
 
@@ -36,13 +35,7 @@ class Manifests:
     """The manifests (.jsonl, .jsonl.gz) of a folder: their names alone are in memory."""
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
-        try:
-            self.names = sorted(n for n in os.listdir(folder) if n.endswith((".jsonl", ".jsonl.gz")))
-        except OSError as error:
-            raise DataError(f"{folder}: cannot be listed ({error.strerror})") from error
-        if not self.names:
-            raise DataError(f"{folder}: holds no manifests (.jsonl or .jsonl.gz)")
+        self.folder, self.names = Path(folder), manifest_names(folder)
 
     def lines(self, name: str) -> Iterator[CutLine]:
         part = part_of(name)
@@ -73,7 +66,7 @@ class LazySource:
     @classmethod
     def of_store(cls, manifests: Manifests, folder: str | Path, buffer: int = 4, **options: Any) -> LazySource:
         """With stored targets, each manifest's in a part of the store in `folder`. options: see `StoredTargets`."""
-        # Readers run ahead of the window that is being planned, and two windows meet in a batch's neighbours.
+        # Twice, because the batches of one window are still being made while the next is planned.
         return cls(manifests, StoredTargets(PartedStore(folder, 2 * buffer), **options), buffer)
 
     @property
@@ -99,29 +92,34 @@ class LazySource:
     ) -> Iterator[Stretch]:
         """One a window, read when it is asked for; see `pyasr.train.plan.stretches`. name: of the source.
 
-        A plan's `cuts` are `CutLine`s. Cuts without targets are left out. DataError names a manifest, and the line,
-        that cannot be read.
+        A plan's `cuts` are `CutLine`s. Cuts without targets are left out; DataError when no cut has any. DataError
+        names a manifest, and the line, that cannot be read.
         """
+        read = kept = 0
 
         def batches_of(epoch: int, window: int) -> list[BatchPlan]:
-            lines, durations_s = self._window(seed, name, epoch, window)
-            plans = batches_of_pass(durations_s, batch_s, seed, f"{name}/{window}", epoch)
-            return [BatchPlan(name, epoch, tuple(lines[index] for index in plan.cuts)) for plan in plans]
+            nonlocal read, kept
+            rows = list(self._window(seed, name, epoch, window))
+            found = [(line, duration_s) for line, cut_id, duration_s in rows if cut_id in self.targets]
+            read, kept = read + len(rows), kept + len(found)
+            plans = batches_of_pass([row[1] for row in found], batch_s, seed, f"{name}/{window}", epoch)
+            return [BatchPlan(name, epoch, tuple(found[index][0] for index in plan.cuts)) for plan in plans]
 
-        return stretches(begin, end, self.windows, batches_of, first)
+        yield from stretches(begin, end, self.windows, batches_of, first)
+        if read and not kept and not first:
+            raise DataError(
+                f"{self.manifests.folder}: none of {read} utterances of a sub-epoch has targets: label them, or lower"
+                " train.student.min_posterior"
+            )
 
-    def _window(self, seed: int, name: str, epoch: int, window: int) -> tuple[Sequence[CutLine], Sequence[float]]:
+    def _window(self, seed: int, name: str, epoch: int, window: int) -> Iterator[tuple[CutLine, str, float]]:
+        """Lines with ids and durations; the targets of all of them are open."""
         order = rng(seed, "manifests", name, epoch).permutation(len(self.manifests.names))
-        lines, durations_s = [], []
         for index in order[window * self.buffer : (window + 1) * self.buffer].tolist():
             manifest = self.manifests.names[index]
             self.targets.open_part(part_of(manifest))
             for line in self.manifests.lines(manifest):
-                cut_id, duration_s = _id_and_duration(line, self.manifests.folder)
-                if cut_id in self.targets:
-                    lines.append(line)
-                    durations_s.append(duration_s)
-        return lines, durations_s
+                yield line, *_id_and_duration(line, self.manifests.folder)
 
 
 def _id_and_duration(line: CutLine, folder: Path) -> tuple[str, float]:
