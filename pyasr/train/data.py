@@ -50,6 +50,11 @@ class Batch:
     def num_frames(self) -> int:
         return int(self.lengths.sum())
 
+    def content(self) -> dict[str, Any]:
+        """What torch.save takes and torch.load(weights_only=True) gives back."""
+        held = {name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
+        return {"source": self.source, "cut_ids": list(self.cut_ids), **held}
+
     def rows(self, outputs: torch.Tensor) -> torch.Tensor:
         """The F rows of (N, T, S) that belong to utterances, in the order of the targets."""
         positions = torch.arange(outputs.shape[1])

@@ -7,19 +7,16 @@ loop; what they do together is in `pyasr.dist.workers`.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch.utils.tensorboard import SummaryWriter
 
-from pyasr.base.artifact import digest, write_jsonl
+from pyasr.base.artifact import digest
 from pyasr.base.errors import DataError
 from pyasr.base.progress import track
 from pyasr.base.seeds import rng
@@ -34,15 +31,14 @@ from pyasr.train.data import Batch, BatchMaker
 from pyasr.train.dev import DEV, dev_augment, evaluate
 from pyasr.train.feed import feed
 from pyasr.train.lazy import LazySource
+from pyasr.train.log import Row, TrainingLog
 from pyasr.train.options import PhaseOptions, TrainOptions
 from pyasr.train.parts import Checkpoints
 from pyasr.train.plan import sub_epoch
-from pyasr.train.rate import PlateauRate
+from pyasr.train.rate import PlateauRate, make_optimiser
 from pyasr.train.share import Groups
 from pyasr.train.source import Source
 from pyasr.train.state import Position, Sums
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -85,7 +81,7 @@ class Trainer:
     ) -> None:
         self.workers = workers or Workers()
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.model, self.data, self.options, self.seed, self.what, self.say = model, data, options, seed, what, say
+        self.model, self.data, self.options, self.seed, self.what = model, data, options, seed, what
         self.model.to(self.device)
         self.work_dir = Path(work_dir)
         # How often it is saved, and by how many processes batches are made, changes no number.
@@ -97,8 +93,9 @@ class Trainer:
         self.criterion = criterion or FrameCriterion(options.loss)
         self.goes_on = criterion is not None
         self.checkpoints = Checkpoints(self.work_dir, self.key, self.workers.comm)
-        self.optimiser = self.workers.attach(model, _make_optimiser(model, options))
-        self.position, self.sums, self.log = Position(), Sums(), []
+        self.optimiser = self.workers.attach(model, make_optimiser(model, options.optimiser))
+        self.position, self.sums = Position(), Sums()
+        self.journal = TrainingLog(None if self.workers.rank else self.work_dir, say)
         self.rate = PlateauRate(options.optimiser)
         self.best = BestModels(options.average)
         self.nonfinite = self.left_out = 0
@@ -110,29 +107,27 @@ class Trainer:
         # More threads than cores cost more than they bring: they wait for each other, spinning.
         torch.set_num_threads(self.options.threads or max(1, threads_before - self.options.workers))
         try:
-            with self._board() as board:
+            with self.journal.drawing(self.position.step):
                 if self.goes_on and not self.log:
-                    self._judge_start(board)
+                    self._judge_start()
                 while self.position.phase < len(self.options.phases):
-                    self._run_phase(self.options.phases[self.position.phase], board)
+                    self._run_phase(self.options.phases[self.position.phase])
         finally:
             torch.set_num_threads(threads_before)
         self.model.eval()
         return self.log
 
-    def _board(self) -> contextlib.AbstractContextManager[SummaryWriter | None]:
-        """Worker 0's curves; the others draw none."""
-        if self.workers.rank:
-            return contextlib.nullcontext()
-        return SummaryWriter(str(self.work_dir / "tensorboard"), purge_step=self.position.step)
+    @property
+    def log(self) -> list[Row]:
+        return self.journal.rows
 
-    def _judge_start(self, board: SummaryWriter | None) -> None:
+    def _judge_start(self) -> None:
         self.position.sub_epoch = -1
-        self._judge(board)
+        self._judge()
         self.position = Position()
         self._save()
 
-    def _judge(self, board: SummaryWriter | None, phase: PhaseOptions | None = None) -> bool:
+    def _judge(self, phase: PhaseOptions | None = None) -> bool:
         """Look at dev, keep the model if it is the best, and write the log; whether the phase has ended."""
         with self.workers.global_model():
             dev = self._look_at_dev()
@@ -144,23 +139,21 @@ class Trainer:
             stopped = self.rate.observe(value) and self.position.sub_epoch + 1 >= phase.min_sub_epochs
             if stopped or self.position.sub_epoch + 1 >= phase.max_sub_epochs:
                 ended = "dev" if stopped else "max_sub_epochs"
-        self._log(board, dev, ended)
+        self.journal.add(self._row(dev, ended))
         self.sums = Sums()
         return bool(ended)
 
-    def _run_phase(self, phase: PhaseOptions, board: SummaryWriter | None) -> None:
+    def _run_phase(self, phase: PhaseOptions) -> None:
         maker = self._maker(phase.chunk_frames)
         while True:
             self._run_sub_epoch(phase, maker)
             self.workers.end_sub_epoch()
-            ended = self._judge(board, phase)
+            ended = self._judge(phase)
+            self.position = self.position.following(ended)
             if ended:
                 self._take_best()
-                self.position = Position(self.position.phase + 1, step=self.position.step)
                 self.rate = PlateauRate(self.options.optimiser)
-                self.optimiser = self.workers.attach(self.model, _make_optimiser(self.model, self.options))
-            else:
-                self.position = Position(self.position.phase, self.position.sub_epoch + 1, step=self.position.step)
+                self.optimiser = self.workers.attach(self.model, make_optimiser(self.model, self.options.optimiser))
             self._save()
             if ended:
                 return
@@ -242,10 +235,7 @@ class Trainer:
         self.nonfinite += 1
         worker = f"-worker-{self.workers.rank}" if self.workers.size > 1 else ""
         path = self.work_dir / "nonfinite" / f"step-{self.position.step}{worker}.pt"
-        names = ("frames", "lengths", "senones", "ids", "logp")
-        tensors = {name: getattr(batch, name) for name in names if getattr(batch, name) is not None}
-        content = {"cut_ids": list(batch.cut_ids), "source": batch.source, "loss": loss, **tensors}
-        save_checkpoint(path, self.key, content)
+        save_checkpoint(path, self.key, {**batch.content(), "loss": loss})
         if self.nonfinite > self.options.nonfinite_limit:
             raise DataError(
                 f"{self.what}: {self.nonfinite} batches with a loss or gradient that is not finite, the limit is"
@@ -269,10 +259,10 @@ class Trainer:
             raise DataError(f"{self.what}: the dev loss was never finite; lower the learning rate")
         self.best.put_into(self.model, lambda: self._look_at_dev()[self.criterion.chosen_by])
 
-    def _log(self, board: SummaryWriter | None, dev: Row, ended: str) -> None:
+    def _row(self, dev: Row, ended: str) -> Row:
         position, sums = self.position, self.sums.over_workers(self.workers)
         frames = sum(sums.frames.values())
-        row = {
+        return {
             "phase": position.phase,
             "sub_epoch": position.sub_epoch,
             "step": position.step,
@@ -289,14 +279,6 @@ class Trainer:
             "ended": ended,
             **({"left_out": self.left_out, **self.workers.stats()} if self.workers.size > 1 else {}),
         }
-        self.log.append(row)
-        if board is None:
-            return
-        for name, value in row.items():
-            if isinstance(value, (int, float)) and name not in ("phase", "sub_epoch", "step"):
-                board.add_scalar(name, value, position.step)
-        write_jsonl(self.work_dir / "log.jsonl", self.log)
-        self.say(row)
 
     def _save(self) -> None:
         state = {
@@ -324,7 +306,7 @@ class Trainer:
         self.position, self.sums = Position(**state["position"]), Sums(**state["sums"])
         self.rate = PlateauRate.from_state(self.options.optimiser, state["rate"])
         self.best = BestModels.from_state(self.options.average, state["best"])
-        self.nonfinite, self.log = state["nonfinite"], state["log"]
+        self.nonfinite, self.journal.rows = state["nonfinite"], state["log"]
 
     def _shared_out(self, states: list[Row]) -> Row:
         """This worker's state from those of another number of workers; worker 0 takes over what is summed up."""
@@ -335,12 +317,3 @@ class Trainer:
                 sums.include(Sums(**state["sums"]))
         own = {"sums": vars(sums), "nonfinite": nonfinite}
         return {**first, **own, **self.workers.share_out(states)}
-
-
-def _make_optimiser(model: AcousticModel, options: TrainOptions) -> torch.optim.Optimizer:
-    chosen = options.optimiser
-    if chosen.kind == "sgd":
-        return torch.optim.SGD(
-            model.parameters(), lr=chosen.lr, momentum=chosen.momentum, weight_decay=chosen.weight_decay
-        )
-    return torch.optim.AdamW(model.parameters(), lr=chosen.lr, weight_decay=chosen.weight_decay, fused=True)

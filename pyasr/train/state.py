@@ -19,6 +19,12 @@ class Position:
     step: int = 0
     places: dict[str, Place] = field(default_factory=dict)
 
+    def following(self, phase_ended: bool) -> Position:
+        """At the end of a sub-epoch."""
+        if phase_ended:
+            return Position(self.phase + 1, step=self.step)
+        return Position(self.phase, self.sub_epoch + 1, self.step)
+
 
 @dataclass
 class Sums:

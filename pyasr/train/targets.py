@@ -104,7 +104,10 @@ class StoredTargets:
         # Row r stands for the frames that begin with r (all phases), or with r * stack (one).
         first = _centres(num_frames, stack, phase, speed) - stack // 2
         places = first if self.phases > 1 else first // stack
-        rows = rows[torch.from_numpy(places.clip(0, max(0, len(rows) - 1)))]
+        return self.unpack(rows[torch.from_numpy(places.clip(0, max(0, len(rows) - 1)))])
+
+    def unpack(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """ids int64 (T, k) and log-probabilities float32 (T, k) of rows as the store has them."""
         ids, logp = unpack_topk(rows, self.store.k, self.store.num_senones)
         return ids.long(), logp
 

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 
@@ -126,6 +127,37 @@ def test_the_learning_rate_is_multiplied_on_transcribed_batches(both, tmp_path):
     trained._step = lambda batch: (made.append(batch.source), to_step(batch))
     trained.run()
     assert set(zip(made, rates)) == {("transcribed", 0.03), ("untranscribed", 0.01)}
+
+
+def test_the_loss_of_a_cut_is_multiplied_by_how_sure_the_teacher_was(both, tmp_path):
+    """With whole utterances as batches: the gradient is that of the loss times the cut's weight, at the first step."""
+
+    def first_step(name, weighted):
+        stored = dataclasses.replace(both.sources["untranscribed"].targets, weighted=weighted)
+        sources = {"untranscribed": Source(both.sources["untranscribed"].cuts, stored)}
+        plain = NetworkOptions(layers=1, units=12, delay_frames=1)
+        phases = (PhaseOptions(transcribed=0.0, untranscribed=1.0, max_sub_epochs=1),)
+        changed = {"batch_s": 0.1, "network": plain, "phases": phases}
+        trained = trainer(dataclasses.replace(both, sources=sources), tmp_path / name, options(**changed))
+        found, backward = [], trained.workers.backward
+
+        def first(loss, clip_norm):
+            if not found:
+                found.append(float(loss.detach()))
+            return backward(loss, clip_norm)
+
+        trained.workers.backward = first
+        ids, step = [], trained._step
+        trained._step = lambda batch: (ids.append(batch.cut_ids), step(batch))
+        log = trained.run()
+        return ids[0], found[0], log[0]["loss_untranscribed"]
+
+    (cut_id,), plain, _ = first_step("plain", False)
+    same_cut, weighted, logged = first_step("weighted", True)
+    sureness = both.sources["untranscribed"].targets.store.summary(cut_id).max_posterior
+    assert same_cut == (cut_id,) and 0.5 < sureness < 0.95
+    assert weighted == pytest.approx(sureness * plain, rel=1e-5)
+    assert logged > weighted, "what is logged is the loss itself"
 
 
 def test_the_same_numbers_whatever_the_workers_and_checkpoints(both, tmp_path):
