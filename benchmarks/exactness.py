@@ -1,10 +1,10 @@
 """A student that learns from the posterior store against one that learns from exact posteriors: the same dev loss?
 
---exp is the folder of an experiment whose stage `label` is done; without it nothing is measured. The exact peer has the
-k highest posteriors of the same teacher in float32, computed here; all else is equal, seed by seed: weights, batches,
-augmentation. A row a seed and one for the mean: 1 / dev loss in nats a frame (hard targets of dev), ratios of 1 are what
-is hoped for. The last row sets what another seed makes (standard deviation) beside the mean difference: more than 1 is
-within noise. No bound.
+--exp is the folder of an experiment whose stage `label` is done; without it nothing is measured. The exact peer has
+the k highest posteriors of the same teacher in float32, computed here; all else is equal, seed by seed: weights,
+batches, augmentation. A row a seed and one for the mean: 1 / dev loss in nats a frame (hard targets of dev); ratios of
+1 are what is hoped for. The last row sets what another seed makes (standard deviation) beside the mean difference: more
+than 1 is within noise. No bound.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ What spoils one utterance is a skip, listed with the utterance, the file and the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -98,20 +98,19 @@ def validate_manifests(
     cuts: the other parts. Errors as of `validate_cuts`, but an id that is used in two of the manifests is not seen.
     """
     taken = {cut.id: part for part, of_part in cuts.items() for cut in of_part}
-    test_speakers = {cut.supervisions[0].speaker for cut in cuts["test"]}
-    check = partial(_check_manifest, options, taken, test_speakers)
+    check = partial(_check_manifest, options, taken, _by_speaker(cuts["test"]))
     size = rewrite(folder, target, check, executor, "checking audio")
     Skips("untranscribed utterances", options.skip_limit, size.skips).check(size.utterances + len(size.skips))
     return size
 
 
 def _check_manifest(
-    options: ValidationOptions, taken: Mapping[str, str], test_speakers: AbstractSet[str], path: Path
+    options: ValidationOptions, taken: Mapping[str, str], test: Mapping[str, str], path: Path
 ) -> tuple[list[MonoCut], SkipRows]:
     cuts = list(iterate_cuts(path))
     _check_shapes({path.name: cuts})
     _check_ids({path.name: cuts}, taken)
-    _refuse_shared(path.name, cuts, test_speakers)
+    _refuse_shared(path.name, cuts, test)
     faults = [audio_fault(cut) or _text_fault("untranscribed", cut, options) for cut in cuts]
     skips = [
         {"id": cut.id, "part": "untranscribed", "reason": fault} for cut, fault in zip(cuts, faults) if fault
@@ -149,7 +148,7 @@ def _check_speakers(by_part: Mapping[str, Sequence[MonoCut]]) -> list[str]:
     """DataError when training and test share speakers; a note when dev shares some with either."""
     speakers = {part: {cut.supervisions[0].speaker for cut in cuts} for part, cuts in by_part.items()}
     for part in _TRAINING:
-        _refuse_shared(part, by_part[part], speakers["test"])
+        _refuse_shared(part, by_part[part], _by_speaker(by_part["test"]))
     shared_dev = {part: sorted(speakers[part] & speakers["dev"]) for part in (*_TRAINING, "test")}
     return [
         f"{len(names)} speakers of dev are also in {part}: {', '.join(names[:_SHOWN])}"
@@ -158,13 +157,21 @@ def _check_speakers(by_part: Mapping[str, Sequence[MonoCut]]) -> list[str]:
     ]
 
 
-def _refuse_shared(part: str, cuts: Sequence[MonoCut], test_speakers: AbstractSet[str]) -> None:
-    shared = sorted({cut.supervisions[0].speaker for cut in cuts} & test_speakers)
+def _by_speaker(cuts: Iterable[MonoCut]) -> dict[str, str]:
+    """{speaker: the id of the first cut}"""
+    found: dict[str, str] = {}
+    for cut in cuts:
+        found.setdefault(cut.supervisions[0].speaker, cut.id)
+    return found
+
+
+def _refuse_shared(part: str, cuts: Iterable[MonoCut], test: Mapping[str, str]) -> None:
+    """test: of each of its speakers a cut."""
+    shared = sorted({cut.supervisions[0].speaker for cut in cuts} & test.keys())
     if shared:
-        example = next(cut for cut in cuts if cut.supervisions[0].speaker == shared[0])
         raise DataError(
             f"{len(shared)} speakers are in {part} and in test ({', '.join(shared[:_SHOWN])}; for example"
-            f" {example.id}): move each to one part, or the word error rate says nothing about new speakers"
+            f" {test[shared[0]]}): move each to one part, or the word error rate says nothing about new speakers"
         )
 
 
