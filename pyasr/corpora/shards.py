@@ -6,12 +6,13 @@ import os
 import re
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
 from lhotse import MonoCut
 
+from pyasr.base.artifact import read_json, write_json
 from pyasr.base.errors import DataError
 from pyasr.base.executor import iterate_jobs
 from pyasr.corpora.manifest import write_cuts
@@ -54,7 +55,10 @@ def part_of(manifest: str) -> str:
 
 
 def rewrite(folder: Path, target: Path, change: Change, executor: Executor, what: str) -> Size:
-    """Write each manifest of a folder to `target` as `change` makes it; several at once, each in memory by itself."""
+    """Write each manifest of a folder to `target` as `change` makes it; several at once, each in memory by itself.
+
+    A file NAME.json beside each says that it is done, and what `Size` it has: who was killed goes on with the others.
+    """
     total = Size()
     paths = [folder / name for name in manifest_names(folder)]
     for size in iterate_jobs(executor, partial(_rewrite_one, change, target), paths, what, unit="manifest"):
@@ -65,6 +69,11 @@ def rewrite(folder: Path, target: Path, change: Change, executor: Executor, what
 
 
 def _rewrite_one(change: Change, target: Path, path: Path) -> Size:
+    name = _ENDS.sub("", path.name)
+    if (done := target / f"{name}.json").exists():
+        return Size(**read_json(done))
     cuts, skips = change(path)
-    write_cuts(target / (_ENDS.sub("", path.name) + ".jsonl.gz"), cuts)
-    return Size(len(cuts), sum(cut.duration for cut in cuts) / 3600, skips)
+    size = Size(len(cuts), sum(cut.duration for cut in cuts) / 3600, skips)
+    write_cuts(target / f"{name}.jsonl.gz", cuts)
+    write_json(done, asdict(size))
+    return size

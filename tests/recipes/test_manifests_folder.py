@@ -70,12 +70,19 @@ def test_from_manifests_to_a_student(context):
     assert (context.exp / "train" / "student" / "network" / "weights.pt").exists()
 
 
+def prepare(context):
+    """As the runner would when the corpus has changed."""
+    for name in ("corpus", "data"):
+        shutil.rmtree(context.exp / name, ignore_errors=True)
+    corpus.prepare(context)
+
+
 def test_bad_cuts_are_listed_and_what_spoils_a_result_is_an_error(context):
     many = context.corpus_dir / "many"
     cuts = list(read_cuts(many / "part.1.jsonl.gz"))
     short = cuts[0].with_id("short").truncate(duration=0.05, preserve_id=True)
     write_cuts(many / "part.1.jsonl.gz", [*cuts, short])
-    corpus.prepare(context)
+    prepare(context)
     with pytest.raises(DataError, match="untranscribed utterances skipped"):
         corpus.validate(context)
     lenient = context.recipe.model_copy(update={"validation": ValidationOptions(skip_limit=0.5)})
@@ -86,6 +93,6 @@ def test_bad_cuts_are_listed_and_what_spoils_a_result_is_an_error(context):
     for bad, message in ((test_cut.with_id("new"), r"1 speakers are in part\.1.* and in test"),
                          (test_cut, "is used twice: in test and in part.1")):  # fmt: skip
         write_cuts(many / "part.1.jsonl.gz", [*cuts, bad])
-        corpus.prepare(context)
+        prepare(context)
         with pytest.raises(DataError, match=message):
             corpus.validate(context)

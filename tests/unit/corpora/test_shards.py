@@ -40,6 +40,29 @@ def test_manifests_are_rewritten_one_by_one(kaldi_tree, serial, tmp_path):
     size = rewrite(tmp_path / "many", tmp_path / "half", _halve, serial, "halving")
     assert (size.utterances, len(size.skips)) == (6, 3) and size.hours == pytest.approx(6 / 3600)
     assert [len(read_cuts(tmp_path / "half" / f"{number}.jsonl.gz")) for number in range(3)] == [2, 2, 2]
+    assert manifest_names(tmp_path / "half") == ["0.jsonl.gz", "1.jsonl.gz", "2.jsonl.gz"]
+
+
+def test_who_was_killed_goes_on_with_what_is_not_done(kaldi_tree, serial, tmp_path):
+    prepare_corpus(KaldiDirOptions(), kaldi_tree, tmp_path / "made", 1, serial)
+    cuts = list(read_cuts(tmp_path / "made" / "transcribed.jsonl.gz"))
+    for number in range(3):
+        write_cuts(tmp_path / "many" / f"{number}.jsonl.gz", cuts[3 * number : 3 * number + 3])
+    read = []
+
+    def killed_at_the_third(path):
+        read.append(path.name)
+        if read == ["0.jsonl.gz", "1.jsonl.gz", "2.jsonl.gz"]:
+            raise KeyboardInterrupt
+        return _halve(path)
+
+    arguments = (tmp_path / "many", tmp_path / "half", killed_at_the_third, serial, "halving")
+    with pytest.raises(KeyboardInterrupt):
+        rewrite(*arguments)
+    size = rewrite(*arguments)
+    assert read[3:] == ["2.jsonl.gz"] and size.utterances == 6 and [row["id"] for row in size.skips] == [
+        cut.id for cut in cuts[1::3]
+    ]
 
 
 def test_an_untranscribed_folder_is_taken_over_without_texts(kaldi_tree, serial, tmp_path):

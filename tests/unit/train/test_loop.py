@@ -70,6 +70,10 @@ def same(a, b):
     return all(torch.equal(a[name], b[name]) for name in a)
 
 
+class Killed(BaseException):
+    """In the place of SIGKILL: nothing in the loop may handle it."""
+
+
 NUMBERS = ("loss_transcribed", "loss_untranscribed", "dev_loss", "dev_accuracy", "lr", "step", "ended", "clipped")
 
 
@@ -130,7 +134,7 @@ def test_the_learning_rate_is_multiplied_on_transcribed_batches(both, tmp_path):
 
 
 def test_the_loss_of_a_cut_is_multiplied_by_how_sure_the_teacher_was(both, tmp_path):
-    """With whole utterances as batches: the gradient is that of the loss times the cut's weight, at the first step."""
+    """Of a batch of one utterance, at the first step."""
 
     def first_step(name, weighted):
         stored = dataclasses.replace(both.sources["untranscribed"].targets, weighted=weighted)
@@ -139,25 +143,28 @@ def test_the_loss_of_a_cut_is_multiplied_by_how_sure_the_teacher_was(both, tmp_p
         phases = (PhaseOptions(transcribed=0.0, untranscribed=1.0, max_sub_epochs=1),)
         changed = {"batch_s": 0.1, "network": plain, "phases": phases}
         trained = trainer(dataclasses.replace(both, sources=sources), tmp_path / name, options(**changed))
-        found, backward = [], trained.workers.backward
+        seen, backward, step = [], trained.workers.backward, trained._step
 
-        def first(loss, clip_norm):
-            if not found:
-                found.append(float(loss.detach()))
+        def learnt_from(loss, clip_norm):
+            seen.append(float(loss.detach()))
             return backward(loss, clip_norm)
 
-        trained.workers.backward = first
-        ids, step = [], trained._step
-        trained._step = lambda batch: (ids.append(batch.cut_ids), step(batch))
-        log = trained.run()
-        return ids[0], found[0], log[0]["loss_untranscribed"]
+        def first(batch):
+            step(batch)
+            sums = trained.sums
+            raise Killed(batch.cut_ids, seen[0], sums.loss["untranscribed"] / sums.frames["untranscribed"])
 
-    (cut_id,), plain, _ = first_step("plain", False)
-    same_cut, weighted, logged = first_step("weighted", True)
+        trained.workers.backward, trained._step = learnt_from, first
+        with pytest.raises(Killed) as stopped:
+            trained.run()
+        return stopped.value.args
+
+    (cut_id,), plain, logged = first_step("plain", False)
+    weighted = first_step("weighted", True)
     sureness = both.sources["untranscribed"].targets.store.summary(cut_id).max_posterior
-    assert same_cut == (cut_id,) and 0.5 < sureness < 0.95
-    assert weighted == pytest.approx(sureness * plain, rel=1e-5)
-    assert logged > weighted, "what is logged is the loss itself"
+    assert 0.5 < sureness < 0.95 and logged == pytest.approx(plain, rel=1e-5)
+    assert weighted[0] == (cut_id,) and weighted[1] == pytest.approx(sureness * plain, rel=1e-5)
+    assert weighted[2] == logged, "what is logged is the loss itself"
 
 
 def test_the_same_numbers_whatever_the_workers_and_checkpoints(both, tmp_path):
@@ -165,10 +172,6 @@ def test_the_same_numbers_whatever_the_workers_and_checkpoints(both, tmp_path):
     one = trainer(both, tmp_path / "1", options(phases=phase))
     two = trainer(both, tmp_path / "2", options(phases=phase, workers=2, checkpoint_s=1e-9))
     assert numbers(one.run()) == numbers(two.run()) and same(weights(one), weights(two))
-
-
-class Killed(BaseException):
-    """In the place of SIGKILL: nothing in the loop may handle it."""
 
 
 @pytest.mark.parametrize("after", [1, 4, 7, 10, 13])
