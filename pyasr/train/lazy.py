@@ -116,9 +116,8 @@ class LazySource:
         """Lines with ids and durations; the targets of all of them are open."""
         order = rng(seed, "manifests", name, epoch).permutation(len(self.manifests.names))
         for index in order[window * self.buffer : (window + 1) * self.buffer].tolist():
-            manifest = self.manifests.names[index]
-            self.targets.open_part(part_of(manifest))
-            for line in self.manifests.lines(manifest):
+            for line in self.manifests.lines(self.manifests.names[index]):
+                self.targets.open_part(line.part)  # here: a manifest without cuts has no part
                 yield line, *_id_and_duration(line, self.manifests.folder)
 
 
