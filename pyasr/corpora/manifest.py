@@ -1,6 +1,7 @@
 """The corpus folder: what every corpus writes, and every later stage reads.
 
     {transcribed,untranscribed,dev,test}.jsonl.gz   Lhotse cuts: one supervision a cut (same id), one channel
+    untranscribed/*.jsonl.gz   in the place of untranscribed.jsonl.gz, which is empty then: a part of any size
     withheld.jsonl     {"id", "text"} of the untranscribed part, read by the topline and the scorer only
     lexicon.txt        WORD PHONE PHONE ...; alternatives on further lines
     lm.arpa or lm_text.txt   a language model, or sentences to estimate one from (one a line)

@@ -50,7 +50,10 @@ class KaldiDirOptions(Options):
 
 
 class ManifestsOptions(Options):
-    """Lhotse CutSets, lexicon and ARPA language model. Paths are relative to --corpus-dir."""
+    """Lhotse CutSets, lexicon and ARPA language model. Paths are relative to --corpus-dir.
+
+    untranscribed: a manifest; or a folder of them, of any size, read a few at a time.
+    """
 
     kind: Literal["manifests"] = "manifests"
     transcribed: Path = Path("transcribed.jsonl.gz")

@@ -7,10 +7,12 @@ What spoils one utterance is a skip, listed with the utterance, the file and the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 from lhotse import CutSet, MonoCut
 
@@ -18,8 +20,9 @@ from pyasr.base.errors import DataError
 from pyasr.base.executor import run_jobs, split_jobs
 from pyasr.base.skips import Skips
 from pyasr.corpora.check_audio import audio_fault
-from pyasr.corpora.manifest import PARTS
+from pyasr.corpora.manifest import PARTS, iterate_cuts
 from pyasr.corpora.options import ValidationOptions
+from pyasr.corpora.shards import Size, SkipRows, rewrite
 
 SAMPLING_RATE = 16000
 _JOBS = 64  # fixed, so that the partition does not depend on the number of workers
@@ -87,6 +90,34 @@ def validate_cuts(
     )
 
 
+def validate_manifests(
+    folder: Path, target: Path, cuts: Mapping[str, CutSet], options: ValidationOptions, executor: Executor
+) -> Size:
+    """Check an untranscribed part in many manifests, each by itself, and write what is usable to `target`.
+
+    cuts: the other parts. Errors as of `validate_cuts`, but an id that is used in two of the manifests is not seen.
+    """
+    taken = {cut.id: part for part, of_part in cuts.items() for cut in of_part}
+    check = partial(_check_manifest, options, taken, _by_speaker(cuts["test"]))
+    size = rewrite(folder, target, check, executor, "checking audio")
+    Skips("untranscribed utterances", options.skip_limit, size.skips).check(size.utterances + len(size.skips))
+    return size
+
+
+def _check_manifest(
+    options: ValidationOptions, taken: Mapping[str, str], test: Mapping[str, str], path: Path
+) -> tuple[list[MonoCut], SkipRows]:
+    cuts = list(iterate_cuts(path))
+    _check_shapes({path.name: cuts})
+    _check_ids({path.name: cuts}, taken)
+    _refuse_shared(path.name, cuts, test)
+    faults = [audio_fault(cut) or _text_fault("untranscribed", cut, options) for cut in cuts]
+    skips = [
+        {"id": cut.id, "part": "untranscribed", "reason": fault} for cut, fault in zip(cuts, faults) if fault
+    ]
+    return [cut for cut, fault in zip(cuts, faults) if not fault], skips
+
+
 def _audio_faults(cuts: list[MonoCut]) -> list[str | None]:
     return [audio_fault(cut) for cut in cuts]
 
@@ -103,8 +134,9 @@ def _check_shapes(by_part: Mapping[str, Sequence[MonoCut]]) -> None:
                 )
 
 
-def _check_ids(by_part: Mapping[str, Sequence[MonoCut]]) -> None:
-    seen: dict[str, str] = {}
+def _check_ids(by_part: Mapping[str, Sequence[MonoCut]], taken: Mapping[str, str] | None = None) -> None:
+    """taken: ids of other parts, with the part."""
+    seen = dict(taken or {})
     for part, cuts in by_part.items():
         for cut in cuts:
             if cut.id in seen:
@@ -116,19 +148,31 @@ def _check_speakers(by_part: Mapping[str, Sequence[MonoCut]]) -> list[str]:
     """DataError when training and test share speakers; a note when dev shares some with either."""
     speakers = {part: {cut.supervisions[0].speaker for cut in cuts} for part, cuts in by_part.items()}
     for part in _TRAINING:
-        shared = sorted(speakers[part] & speakers["test"])
-        if shared:
-            example = next(cut for cut in by_part["test"] if cut.supervisions[0].speaker == shared[0])
-            raise DataError(
-                f"{len(shared)} speakers are in {part} and in test ({', '.join(shared[:_SHOWN])}; for example"
-                f" {example.id}): move each to one part, or the word error rate says nothing about new speakers"
-            )
+        _refuse_shared(part, by_part[part], _by_speaker(by_part["test"]))
     shared_dev = {part: sorted(speakers[part] & speakers["dev"]) for part in (*_TRAINING, "test")}
     return [
         f"{len(names)} speakers of dev are also in {part}: {', '.join(names[:_SHOWN])}"
         for part, names in shared_dev.items()
         if names
     ]
+
+
+def _by_speaker(cuts: Iterable[MonoCut]) -> dict[str, str]:
+    """{speaker: the id of the first cut}"""
+    found: dict[str, str] = {}
+    for cut in cuts:
+        found.setdefault(cut.supervisions[0].speaker, cut.id)
+    return found
+
+
+def _refuse_shared(part: str, cuts: Iterable[MonoCut], test: Mapping[str, str]) -> None:
+    """test: of each of its speakers a cut."""
+    shared = sorted({cut.supervisions[0].speaker for cut in cuts} & test.keys())
+    if shared:
+        raise DataError(
+            f"{len(shared)} speakers are in {part} and in test ({', '.join(shared[:_SHOWN])}; for example"
+            f" {test[shared[0]]}): move each to one part, or the word error rate says nothing about new speakers"
+        )
 
 
 def _note_rates(by_part: Mapping[str, Sequence[MonoCut]]) -> list[str]:

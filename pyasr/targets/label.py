@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 
 from pyasr.base.errors import DataError
-from pyasr.base.executor import run_jobs, split_jobs
+from pyasr.base.executor import iterate_jobs, run_jobs, split_jobs
 from pyasr.base.skips import Skips
+from pyasr.corpora.manifest import iterate_cuts
+from pyasr.corpora.shards import manifest_names, part_of
 from pyasr.features.audio import load_samples
 from pyasr.nn.network import Network
 from pyasr.targets.labeller import Labeller
@@ -60,6 +62,34 @@ def _label_job(
     store = PosteriorStore.open(store_folder)
     labeller = Labeller(Network.load(network_folder), store.k, phases, temperature)
     return label_part(labeller, store, cuts, batch_s=0)
+
+
+def label_manifests(
+    folder: Path,
+    network_folder: Path,
+    store_folder: Path,
+    phases: int,
+    skip_limit: float,
+    executor: Executor,
+    temperature: float = 1.0,
+) -> Skips:
+    """As `label_cuts`, for the manifests of a folder: each is a job, and has a part of the store."""
+    paths = [folder / name for name in manifest_names(folder)]
+    job = functools.partial(_label_manifest, network_folder, store_folder, phases, temperature)
+    skips, total = Skips("utterances", skip_limit), 0
+    for skipped, count in iterate_jobs(executor, job, paths, "labelling", unit="manifest"):
+        skips.extend(skipped)
+        total += count
+    skips.check(total)
+    return skips
+
+
+def _label_manifest(
+    network_folder: Path, store_folder: Path, phases: int, temperature: float, path: Path
+) -> tuple[list[SkipRow], int]:
+    store, cuts = PosteriorStore.open(store_folder, part_of(path.name)), list(iterate_cuts(path))
+    labeller = Labeller(Network.load(network_folder), store.k, phases, temperature)
+    return label_part(labeller, store, cuts, batch_s=0), len(cuts)
 
 
 def label_part(

@@ -15,10 +15,10 @@ from pyasr.base.artifact import digest_file, write_jsonl
 from pyasr.base.errors import ConfigError
 from pyasr.base.skips import Skips
 from pyasr.corpora.manifest import iterate_cuts
+from pyasr.corpora.shards import part_of
 from pyasr.nn.network import Network
 from pyasr.targets.label import label_part
 from pyasr.targets.labeller import Labeller
-from pyasr.targets.shard import part_of
 from pyasr.targets.store import PosteriorStore
 
 

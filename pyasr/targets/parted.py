@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from pyasr.base.errors import DataError
+from pyasr.targets.index import Summary
 from pyasr.targets.shard import is_shard
 from pyasr.targets.store import PosteriorStore
 
@@ -26,6 +27,7 @@ class PartedStore:
         self._names: list[str] | None = None
         self._parts: collections.OrderedDict[str, PosteriorStore] = collections.OrderedDict()
         self.folder, self.k, self.num_senones = self._store.folder, self._store.k, self._store.num_senones
+        self.fingerprint = self._store.fingerprint
 
     def __reduce__(self) -> tuple[Any, ...]:
         return PartedStore, (self.folder, self._open_parts)
@@ -54,9 +56,16 @@ class PartedStore:
 
     def packed(self, cut_id: str) -> torch.Tensor:
         """See `PosteriorStore.packed`."""
+        return self._part_with(cut_id).packed(cut_id)
+
+    def summary(self, cut_id: str) -> Summary:
+        """See `PosteriorStore.summary`."""
+        return self._part_with(cut_id).summary(cut_id)
+
+    def _part_with(self, cut_id: str) -> PosteriorStore:
         for store in reversed(self._parts.values()):
             if cut_id in store:
-                return store.packed(cut_id)
+                return store
         raise DataError(f"{self.folder}: no posteriors of cut {cut_id} in parts {', '.join(self._parts)}; label it")
 
     def _names_of(self, part: str) -> list[str]:

@@ -90,11 +90,6 @@ def check_part(part: str) -> str:
     return part
 
 
-def part_of(manifest: str) -> str:
-    """The part that holds the cuts of a manifest, by its file name: split.0001.jsonl.gz has split_0001."""
-    return re.sub(r"[^A-Za-z0-9_-]", "_", re.sub(r"\.jsonl(\.gz)?$", "", manifest))
-
-
 def is_shard(name: str) -> bool:
     """Whether a file in shards/ is a sealed shard, by its name."""
     return name.endswith(_SUFFIX) and name.count(".") == 2

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from pyasr.base.errors import DataError
 from pyasr.features.audio import load_samples
 from pyasr.features.augment import (
     AugmentOptions,
@@ -24,28 +23,10 @@ from pyasr.features.augment import (
 from pyasr.features.network import NetworkFrontend
 from pyasr.features.noise import NoisePool
 from pyasr.features.stack import stack_frames
+from pyasr.train.lazy import LazySource
 from pyasr.train.plan import BatchPlan
+from pyasr.train.source import Source
 from pyasr.train.targets import HardTargets, StoredTargets
-
-
-@dataclass(frozen=True)
-class Source:
-    """Cuts in a fixed order, with their targets."""
-
-    cuts: Sequence[Any]
-    targets: HardTargets | StoredTargets
-
-    @classmethod
-    def of(cls, cuts: Sequence[Any], targets: HardTargets | StoredTargets) -> Source:
-        """Those of the cuts that have targets; DataError when none has."""
-        found = [cut for cut in cuts if cut.id in targets]
-        if not found:
-            raise DataError(f"none of {len(cuts)} utterances has targets; run the stage that makes them again")
-        return cls(found, targets)
-
-    @property
-    def durations_s(self) -> list[float]:
-        return [cut.duration for cut in self.cuts]
 
 
 @dataclass(frozen=True)
@@ -53,7 +34,7 @@ class Batch:
     """frames: float32 (N, T + delay, D), zeros behind each utterance's end. lengths: int64 (N,), frames of output.
 
     senones int64 (F,), or ids int64 (F, k) and logp float32 (F, k): targets of the F = sum(lengths) frames,
-    utterance by utterance.
+    utterance by utterance. weights: float32 (F,), what their losses are multiplied by; None: all count alike.
     """
 
     source: str
@@ -63,10 +44,16 @@ class Batch:
     senones: torch.Tensor | None = None
     ids: torch.Tensor | None = None
     logp: torch.Tensor | None = None
+    weights: torch.Tensor | None = None
 
     @property
     def num_frames(self) -> int:
         return int(self.lengths.sum())
+
+    def content(self) -> dict[str, Any]:
+        """What torch.save takes and torch.load(weights_only=True) gives back."""
+        held = {name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
+        return {"source": self.source, "cut_ids": list(self.cut_ids), **held}
 
     def rows(self, outputs: torch.Tensor) -> torch.Tensor:
         """The F rows of (N, T, S) that belong to utterances, in the order of the targets."""
@@ -75,7 +62,7 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """Tensors on a device, but for the lengths, which stay on the CPU."""
-        moved = {name: getattr(self, name) for name in ("frames", "senones", "ids", "logp")}
+        moved = {name: getattr(self, name) for name in ("frames", "senones", "ids", "logp", "weights")}
         return replace(self, **{n: t.to(device, non_blocking=True) for n, t in moved.items() if t is not None})
 
 
@@ -89,7 +76,7 @@ class BatchMaker(torch.utils.data.Dataset):
 
     def __init__(
         self,
-        sources: Mapping[str, Source],
+        sources: Mapping[str, Source | LazySource],
         frontend: NetworkFrontend,
         augment: AugmentOptions,
         noise: NoisePool | None,
@@ -107,7 +94,9 @@ class BatchMaker(torch.utils.data.Dataset):
         frames, lengths = _pad([piece for stacked, _ in made for piece in self._pieces(stacked)], self.delay)
         columns = [torch.cat(column) for column in zip(*(targets for _, targets in made))]
         names = ("ids", "logp") if isinstance(source.targets, StoredTargets) else ("senones",)
-        return Batch(plan.source, tuple(cut.id for cut in cuts), frames, lengths, **dict(zip(names, columns)))
+        weights = _weights([source.targets.weight(cut.id) for cut in cuts], [len(of_cut[0]) for _, of_cut in made])
+        cut_ids = tuple(cut.id for cut in cuts)
+        return Batch(plan.source, cut_ids, frames, lengths, **dict(zip(names, columns)), weights=weights)
 
     def sequence(
         self, cut: Any, targets: HardTargets | StoredTargets, epoch: int
@@ -135,6 +124,13 @@ class BatchMaker(torch.utils.data.Dataset):
         padded = np.concatenate([stacked, np.repeat(stacked[-1:], self.delay, axis=0)]) if length else stacked
         size = self.chunk_frames or length
         return [padded[begin : min(begin + size, length) + self.delay] for begin in range(0, length, size or 1)]
+
+
+def _weights(of_cuts: list[float], num_frames: list[int]) -> torch.Tensor | None:
+    """Of each frame that of its cut, None where all are 1."""
+    if all(weight == 1.0 for weight in of_cuts):
+        return None
+    return torch.tensor(of_cuts).repeat_interleave(torch.tensor(num_frames))
 
 
 def _pad(pieces: list[np.ndarray], delay: int) -> tuple[torch.Tensor, torch.Tensor]:

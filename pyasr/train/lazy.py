@@ -1,15 +1,14 @@
-"""Training data of a million hours: manifests are read a few at a time, shuffled as far as those reach, and left again.
+"""A part of a corpus in many manifests: they are read a few at a time, shuffled as far as those reach, and left again.
 
 The unit is a window: `buffer` manifests, drawn from all of them, whose cuts make batches together. What a window holds
-is a function of seed, source, epoch and its number, so a training goes on at any place by reading that window alone:
+is a function of seed, source, pass and its number, so a training goes on at any place by reading that window alone:
 nothing is skipped over, and no list of all cuts is ever in memory.
 """
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,10 @@ from typing import Any
 from pyasr.base.errors import DataError
 from pyasr.base.seeds import rng
 from pyasr.corpora.manifest import iterate_lines, parse_cut
+from pyasr.corpora.shards import manifest_names, part_of
 from pyasr.targets.parted import PartedStore
-from pyasr.targets.shard import part_of
-from pyasr.train.plan import BatchPlan, batches_of_pass
-from pyasr.train.targets import StoredTargets
+from pyasr.train.plan import BatchPlan, Stretch, batches_of_pass, stretches
+from pyasr.train.targets import HardTargets, StoredTargets
 
 
 @dataclass(frozen=True)
@@ -32,26 +31,11 @@ class CutLine:
     text: str
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where in an endless row of epochs: the next batch of a window."""
-
-    epoch: int = 0
-    window: int = 0
-    batch: int = 0
-
-
 class Manifests:
     """The manifests (.jsonl, .jsonl.gz) of a folder: their names alone are in memory."""
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
-        try:
-            self.names = sorted(n for n in os.listdir(folder) if n.endswith((".jsonl", ".jsonl.gz")))
-        except OSError as error:
-            raise DataError(f"{folder}: cannot be listed ({error.strerror})") from error
-        if not self.names:
-            raise DataError(f"{folder}: holds no manifests (.jsonl or .jsonl.gz)")
+        self.folder, self.names = Path(folder), manifest_names(folder)
 
     def lines(self, name: str) -> Iterator[CutLine]:
         part = part_of(name)
@@ -59,78 +43,87 @@ class Manifests:
             yield CutLine(part, number, text)
 
 
-@dataclass(frozen=True)
-class LazyOptions:
-    """batch_s: seconds of a batch, padding included. buffer: manifests of a window."""
-
-    batch_s: float
-    seed: int
-    buffer: int = 4
-
-
-def lazy_batches(
-    manifests: Manifests, source: str, options: LazyOptions, start: Place = Place()
-) -> Iterator[tuple[BatchPlan, Place]]:
-    """Batches from a place on, without end, each with the place of the next: each epoch has every cut once.
-
-    A plan's `cuts` are `CutLine`s. DataError names a manifest, and the line, that cannot be read.
-    """
-    epoch, first_window, first_batch = start.epoch, start.window, start.batch
-    while True:
-        order = rng(options.seed, "manifests", source, epoch).permutation(len(manifests.names))
-        for window in range(first_window, -(-len(order) // options.buffer)):
-            chosen = order[window * options.buffer : (window + 1) * options.buffer]
-            lines = [line for index in chosen for line in manifests.lines(manifests.names[index])]
-            durations = [_duration_s(line, manifests) for line in lines]
-            plans = batches_of_pass(durations, options.batch_s, options.seed, f"{source}/{window}", epoch)
-            for number, plan in enumerate(plans[first_batch:], first_batch + 1):
-                cuts = tuple(lines[index] for index in plan.cuts)
-                yield BatchPlan(source, epoch, cuts), Place(epoch, window, number)
-            first_batch = 0
-        epoch, first_window = epoch + 1, 0
-
-
-def interleave(
-    streams: Mapping[str, Iterator[tuple[BatchPlan, Place]]], amounts: Mapping[str, int], block_batches: int = 1
-) -> Iterator[tuple[BatchPlan, Place]]:
-    """A sub-epoch: so many batches of each source, in blocks that are spread evenly among each other."""
-    placed: list[tuple[float, int, str, int]] = []
-    for rank, (source, amount) in enumerate(amounts.items()):
-        sizes = [min(block_batches, amount - begin) for begin in range(0, amount, block_batches)]
-        placed += [((number + 0.5) / len(sizes), rank, source, size) for number, size in enumerate(sizes)]
-    for _, _, source, size in sorted(placed):
-        for _ in range(size):
-            yield next(streams[source])
-
-
 class LazyCuts:
-    """Cuts by their lines, for `pyasr.train.data.BatchMaker`; opens the part of the store that has their targets."""
+    """Cuts by their lines."""
 
-    def __init__(self, folder: Path, store: PartedStore | None = None) -> None:
-        self._folder, self._store = folder, store
+    def __init__(self, folder: Path, targets: HardTargets | StoredTargets) -> None:
+        self._folder, self._targets = folder, targets
 
     def __getitem__(self, line: CutLine) -> Any:
-        if self._store is not None:
-            self._store.open_part(line.part)
+        """The cut; its targets are open then, also in a process that reads batches alone."""
+        self._targets.open_part(line.part)
         return parse_cut(line.text, f"{self._folder}/{line.part}:{line.number}")
 
 
 @dataclass(frozen=True)
 class LazySource:
-    """The place of a `pyasr.train.data.Source` in a `BatchMaker`."""
+    """In the place of a `pyasr.train.source.Source`. buffer: manifests of a window."""
 
-    cuts: LazyCuts
-    targets: StoredTargets
+    manifests: Manifests
+    targets: HardTargets | StoredTargets
+    buffer: int = 4
 
     @classmethod
-    def of(cls, manifests: Manifests, store_folder: str | Path, tied: bool = False, open_parts: int = 8) -> LazySource:
-        """open_parts: at least the manifests of a window, or parts are opened again and again."""
-        store = PartedStore(store_folder, open_parts)
-        return cls(LazyCuts(manifests.folder, store), StoredTargets(store, tied))
+    def of_store(cls, manifests: Manifests, folder: str | Path, buffer: int = 4, **options: Any) -> LazySource:
+        """With stored targets, each manifest's in a part of the store in `folder`. options: see `StoredTargets`."""
+        # Twice, because the batches of one window are still being made while the next is planned.
+        return cls(manifests, StoredTargets(PartedStore(folder, 2 * buffer), **options), buffer)
+
+    @property
+    def cuts(self) -> LazyCuts:
+        return LazyCuts(self.manifests.folder, self.targets)
+
+    @property
+    def windows(self) -> int:
+        """Of a pass."""
+        return -(-len(self.manifests.names) // self.buffer)
+
+    @property
+    def size(self) -> dict[str, float]:
+        """For a digest; how many utterances there are nobody has counted."""
+        return {"manifests": len(self.manifests.names)}
+
+    def key(self) -> Any:
+        """What is learnt from, for the key of a checkpoint: manifests by name, and how they are shuffled."""
+        return [self.manifests.names, self.buffer, self.targets.key()]
+
+    def stretches(
+        self, name: str, batch_s: float, seed: int, begin: float, end: float, first: int = 0
+    ) -> Iterator[Stretch]:
+        """One a window, read when it is asked for; see `pyasr.train.plan.stretches`. name: of the source.
+
+        A plan's `cuts` are `CutLine`s. Cuts without targets are left out; DataError when no cut has any. DataError
+        names a manifest, and the line, that cannot be read.
+        """
+        read = kept = 0
+
+        def batches_of(epoch: int, window: int) -> list[BatchPlan]:
+            nonlocal read, kept
+            rows = list(self._window(seed, name, epoch, window))
+            found = [(line, duration_s) for line, cut_id, duration_s in rows if cut_id in self.targets]
+            read, kept = read + len(rows), kept + len(found)
+            plans = batches_of_pass([row[1] for row in found], batch_s, seed, f"{name}/{window}", epoch)
+            return [BatchPlan(name, epoch, tuple(found[index][0] for index in plan.cuts)) for plan in plans]
+
+        yield from stretches(begin, end, self.windows, batches_of, first)
+        if read and not kept and not first:
+            raise DataError(
+                f"{self.manifests.folder}: none of {read} utterances of a sub-epoch has targets: label them, or lower"
+                " train.student.min_posterior"
+            )
+
+    def _window(self, seed: int, name: str, epoch: int, window: int) -> Iterator[tuple[CutLine, str, float]]:
+        """Lines with ids and durations; the targets of all of them are open."""
+        order = rng(seed, "manifests", name, epoch).permutation(len(self.manifests.names))
+        for index in order[window * self.buffer : (window + 1) * self.buffer].tolist():
+            for line in self.manifests.lines(self.manifests.names[index]):
+                self.targets.open_part(line.part)  # here: a manifest without cuts has no part
+                yield line, *_id_and_duration(line, self.manifests.folder)
 
 
-def _duration_s(line: CutLine, manifests: Manifests) -> float:
+def _id_and_duration(line: CutLine, folder: Path) -> tuple[str, float]:
     try:
-        return float(json.loads(line.text)["duration"])
+        row = json.loads(line.text)
+        return str(row["id"]), float(row["duration"])
     except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{manifests.folder}/{line.part}:{line.number}: not a Lhotse cut ({error!r})") from error
+        raise DataError(f"{folder}/{line.part}:{line.number}: not a Lhotse cut ({error!r})") from error

@@ -99,10 +99,14 @@ class StudentOptions(Options):
     """What sets the student apart from `supervised`; all else it shares, so that the two can be compared.
 
     min_posterior: of the untranscribed cuts those are left out whose highest posterior is lower on average: the
-    teacher is not sure of them. `python -m pyasr.targets list` shows it of each cut.
+    teacher is not sure of them. weight: "posterior" multiplies the loss of an untranscribed cut by that mean.
+    `python -m pyasr.targets list` shows it of each cut. buffer_manifests: of an untranscribed part in many manifests
+    so many at a time are in memory, and are shuffled together.
     """
 
     min_posterior: float = pydantic.Field(0.0, ge=0, le=1)
+    weight: Literal["none", "posterior"] = "none"
+    buffer_manifests: int = pydantic.Field(4, ge=1)
     phases: tuple[PhaseOptions, ...] = pydantic.Field((PhaseOptions(untranscribed=1.0),), min_length=1)
     loss: LossOptions = LossOptions()
     transcribed_lr_factor: float = pydantic.Field(

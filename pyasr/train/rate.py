@@ -1,10 +1,13 @@
-"""The learning rate: warm-up, then down whenever dev stops improving, and the end when that no longer helps."""
+"""The optimiser and its learning rate: warm-up, then down whenever dev stops improving, and the end when that no longer
+helps."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
 from typing import Any
+
+import torch
 
 from pyasr.train.options import OptimiserOptions
 
@@ -46,3 +49,12 @@ class PlateauRate:
     @classmethod
     def from_state(cls, options: OptimiserOptions, state: dict[str, Any]) -> PlateauRate:
         return cls(options, **state)
+
+
+def make_optimiser(model: torch.nn.Module, options: OptimiserOptions) -> torch.optim.Optimizer:
+    """With an empty state."""
+    if options.kind == "sgd":
+        return torch.optim.SGD(
+            model.parameters(), lr=options.lr, momentum=options.momentum, weight_decay=options.weight_decay
+        )
+    return torch.optim.AdamW(model.parameters(), lr=options.lr, weight_decay=options.weight_decay, fused=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ import torch
 from pyasr.base.errors import DataError
 from pyasr.ops import unpack_topk
 from pyasr.targets import PosteriorStore
+from pyasr.targets.parted import PartedStore
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,16 @@ class HardTargets:
 
     def __contains__(self, cut_id: str) -> bool:
         return cut_id in self.senones
+
+    def open_part(self, part: str) -> None:
+        """Nothing to open: all are in memory."""
+
+    def weight(self, cut_id: str) -> float:
+        """What the loss of a cut is multiplied by: a transcript is certain."""
+        return 1.0
+
+    def key(self) -> None:
+        """They are known by their cuts."""
 
     def stacked(self, cut_id: str, num_frames: int, stack: int, phase: int, speed: float) -> torch.Tensor:
         """int64 (T,): of each stack of frames that of its middle.
@@ -42,17 +54,37 @@ class StoredTargets:
     """Of a store whose metadata says how many `phases` it has: 1 (phase 0 alone), or as many as frames are stacked.
 
     tied: with one phase, frames of the others learn from those of phase 0 that begin up to 20 ms before.
+    min_posterior: cuts whose highest posterior is lower on average have no targets. weighted: the loss of a cut is
+    multiplied by that mean.
     """
 
-    store: PosteriorStore
+    store: PosteriorStore | PartedStore
     tied: bool = False
+    min_posterior: float = 0.0
+    weighted: bool = False
 
     @property
     def phases(self) -> int:
         return int(self.store.metadata["phases"])
 
     def __contains__(self, cut_id: str) -> bool:
-        return cut_id in self.store
+        return cut_id in self.store and (not self.min_posterior or self._sureness(cut_id) >= self.min_posterior)
+
+    def open_part(self, part: str) -> None:
+        """Make the cuts of a part known to a store that does not know all at once."""
+        if isinstance(self.store, PartedStore):
+            self.store.open_part(part)
+
+    def weight(self, cut_id: str) -> float:
+        """What the loss of a cut is multiplied by."""
+        return self._sureness(cut_id) if self.weighted else 1.0
+
+    def key(self) -> Any:
+        """For the key of a checkpoint."""
+        return [self.store.fingerprint, self.tied, self.min_posterior, self.weighted]
+
+    def _sureness(self, cut_id: str) -> float:
+        return self.store.summary(cut_id).max_posterior
 
     def stacked(
         self, cut_id: str, num_frames: int, stack: int, phase: int, speed: float = 1.0
@@ -72,7 +104,10 @@ class StoredTargets:
         # Row r stands for the frames that begin with r (all phases), or with r * stack (one).
         first = _centres(num_frames, stack, phase, speed) - stack // 2
         places = first if self.phases > 1 else first // stack
-        rows = rows[torch.from_numpy(places.clip(0, max(0, len(rows) - 1)))]
+        return self.unpack(rows[torch.from_numpy(places.clip(0, max(0, len(rows) - 1)))])
+
+    def unpack(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """ids int64 (T, k) and log-probabilities float32 (T, k) of rows as the store has them."""
         ids, logp = unpack_topk(rows, self.store.k, self.store.num_senones)
         return ids.long(), logp
 

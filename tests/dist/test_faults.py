@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pyasr.train.data import Source
 from pyasr.train.loop import TrainingData
+from pyasr.train.source import Source
 from pyasr.train.targets import HardTargets
 
 SCRIPT = Path(__file__).with_name("faulty_training.py")

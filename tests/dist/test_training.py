@@ -15,9 +15,9 @@ from pyasr.dist.workers import SaveClock, Workers
 from pyasr.nn.model import AcousticModel
 from pyasr.nn.options import NetworkOptions
 from pyasr.train import parts
-from pyasr.train.data import Source
 from pyasr.train.loop import Trainer, TrainingData
 from pyasr.train.options import OptimiserOptions, PhaseOptions, TrainOptions
+from pyasr.train.source import Source
 from pyasr.train.targets import HardTargets
 
 METHODS = {

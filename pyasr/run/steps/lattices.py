@@ -21,8 +21,8 @@ from pyasr.run.steps.inputs import decoding_graph
 from pyasr.run.steps.networks import ABSENT
 from pyasr.run.steps.training import hard_targets, train_noise
 from pyasr.targets.lattices import LatticeSet, make_lattices
+from pyasr.train.dev import dev_augment
 from pyasr.train.heard import HeardSource
-from pyasr.train.loop import dev_augment
 from pyasr.train.options import SmbrOptions, TrainOptions
 
 

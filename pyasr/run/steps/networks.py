@@ -13,10 +13,11 @@ from pyasr.nn.network import Network
 from pyasr.run.stage import Context, Digest
 from pyasr.run.steps.training import train, transcribed_source
 from pyasr.targets import PosteriorStore
-from pyasr.targets.label import label_cuts
+from pyasr.targets.label import label_cuts, label_manifests
 from pyasr.targets.statistics import statistics
-from pyasr.train.data import Source
-from pyasr.train.options import TrainOptions
+from pyasr.train.lazy import LazySource, Manifests
+from pyasr.train.options import StudentOptions, TrainOptions
+from pyasr.train.source import Source
 from pyasr.train.targets import StoredTargets
 
 ABSENT = "absent.json"
@@ -60,8 +61,8 @@ def student_relabelled(context: Context) -> Digest:
 def _label(context: Context, teacher: str, folder: Path) -> Digest:
     """Store the posteriors of a system's network in folder/store."""
     options = context.recipe.targets
-    cuts = read_cuts(context.exp / "data" / "untranscribed.jsonl.gz")
-    if not len(cuts):
+    many, cuts = _manifests(context), read_cuts(context.exp / "data" / "untranscribed.jsonl.gz")
+    if not len(cuts) and not many.exists():
         return _absent(folder, _NOTHING_UNTRANSCRIBED)
     network_folder = context.exp / "train" / teacher / "network"
     network = Network.load(network_folder)
@@ -71,9 +72,8 @@ def _label(context: Context, teacher: str, folder: Path) -> Digest:
         metadata["temperature"] = options.temperature
     store_folder = folder / "store"
     _open_or_create(store_folder, network.model.num_senones, options.k, metadata)
-    made = label_cuts(
-        cuts, network_folder, store_folder, phases, options.skip_limit, context.executor, options.temperature
-    )
+    arguments = (network_folder, store_folder, phases, options.skip_limit, context.executor, options.temperature)
+    made = label_manifests(many, *arguments) if many.exists() else label_cuts(cuts, *arguments)
     write_jsonl(folder / "skipped.jsonl", made.rows)
     found = statistics(PosteriorStore.open(store_folder))
     return {
@@ -91,20 +91,32 @@ def _student(context: Context, system: str, labels: Path) -> Digest:
     """Train a student on the posteriors in labels/store."""
     if (labels / ABSENT).exists():
         return _absent(context.exp / "train" / system, read_json(labels / ABSENT)["reason"])
-    cuts = list(read_cuts(context.exp / "data" / "untranscribed.jsonl.gz"))
-    store = PosteriorStore.open(labels / "store")
-    stored = StoredTargets(store, tied=context.recipe.targets.stacking == "tied")
-    least = context.recipe.train.student.min_posterior
-    sure = [cut for cut in cuts if cut.id in store and store.summary(cut.id).max_posterior >= least]
-    if not sure:
+    sources = {"untranscribed": _untranscribed(context, context.recipe.train.student, labels / "store")}
+    return _train(context, system, context.recipe.train.of_student(), sources)
+
+
+def _untranscribed(context: Context, student: StudentOptions, store: Path) -> Source | LazySource:
+    """In memory, or a few manifests at a time where there is a folder of them."""
+    tied, weighted = context.recipe.targets.stacking == "tied", student.weight == "posterior"
+    chosen = {"tied": tied, "min_posterior": student.min_posterior, "weighted": weighted}
+    many = _manifests(context)
+    if many.exists():
+        return LazySource.of_store(Manifests(many), store, student.buffer_manifests, **chosen)
+    cuts, stored = list(read_cuts(many.with_suffix(".jsonl.gz"))), StoredTargets(PosteriorStore.open(store), **chosen)
+    if not any(cut.id in stored for cut in cuts):
         raise DataError(
-            f"none of {len(cuts)} utterances has a mean highest posterior of train.student.min_posterior = {least}"
-            f" or more; `python -m pyasr.targets stat {store.folder}` shows what there is"
+            f"none of {len(cuts)} utterances has a mean highest posterior of train.student.min_posterior ="
+            f" {student.min_posterior} or more; `python -m pyasr.targets stat {store}` shows what there is"
         )
-    return _train(context, system, context.recipe.train.of_student(), {"untranscribed": Source.of(sure, stored)})
+    return Source.of(cuts, stored)
 
 
-def _train(context: Context, system: str, options: TrainOptions, stored: Mapping[str, Source]) -> Digest:
+def _manifests(context: Context) -> Path:
+    """The folder of the untranscribed part, if it is one."""
+    return context.exp / "data" / "untranscribed"
+
+
+def _train(context: Context, system: str, options: TrainOptions, stored: Mapping[str, Source | LazySource]) -> Digest:
     targets = context.exp / "align"
     sources = {"transcribed": transcribed_source(context, targets), **stored}
     return train(context, system, options, sources, context.exp / "train" / system, targets)

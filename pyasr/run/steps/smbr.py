@@ -20,12 +20,14 @@ from pyasr.run.steps.inputs import references_of
 from pyasr.run.steps.lattices import Setup, absent, make_all
 from pyasr.run.steps.training import hard_targets, say_row, transcribed_source
 from pyasr.targets.lattices import LatticeSet
-from pyasr.train.data import BatchMaker, Source
+from pyasr.train.data import BatchMaker
+from pyasr.train.dev import dev_augment
 from pyasr.train.dev_wer import DevWer
-from pyasr.train.loop import Trainer, TrainingData, dev_augment
+from pyasr.train.loop import Trainer, TrainingData
 from pyasr.train.options import TrainOptions
 from pyasr.train.parts import CHECKPOINTS
 from pyasr.train.smbr import LatticeBatches, SmbrCriterion
+from pyasr.train.source import Source
 
 
 def teacher_smbr(context: Context) -> Digest:

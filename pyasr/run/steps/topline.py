@@ -22,7 +22,7 @@ from pyasr.lang.phones import PhoneTable
 from pyasr.run.stage import Context, Digest
 from pyasr.run.steps.realign import align_with_network
 from pyasr.run.steps.training import train, transcribed_source
-from pyasr.train.data import Source
+from pyasr.train.source import Source
 from pyasr.train.targets import HardTargets
 
 
@@ -65,8 +65,8 @@ def _align_with_gmm(
 
 
 def _copy_supervised(context: Context, folder: Path) -> Digest:
-    """With every transcript in the transcribed part the two are one."""
+    """With every transcript in the transcribed part the two are one; and so where no others are known."""
     source = context.exp / "train" / "supervised"
     for name in ("network", "log.jsonl"):
         copy_whole(source / name, folder / name)
-    return {"notes": ["the corpus has no untranscribed part: the same network as supervised"]}
+    return {"notes": ["no texts are withheld: the same network as supervised"]}

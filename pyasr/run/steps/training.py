@@ -15,15 +15,21 @@ from pyasr.features.noise import NoisePool
 from pyasr.run.console import say
 from pyasr.run.stage import Context, Digest
 from pyasr.run.steps.inputs import noise_folder
-from pyasr.train.data import Source
+from pyasr.train.lazy import LazySource
 from pyasr.train.loop import Row, TrainingData
 from pyasr.train.options import TrainOptions
+from pyasr.train.source import Source
 from pyasr.train.systems import log_priors_of, train_network
 from pyasr.train.targets import HardTargets
 
 
 def train(
-    context: Context, system: str, options: TrainOptions, sources: Mapping[str, Source], folder: Path, targets: Path
+    context: Context,
+    system: str,
+    options: TrainOptions,
+    sources: Mapping[str, Source | LazySource],
+    folder: Path,
+    targets: Path,
 ) -> Digest:
     """Train a network to folder/network. targets: the folder of the hard targets of the transcribed and dev parts."""
     senones = Senones.load(context.exp / "senones" / "set")
@@ -38,8 +44,7 @@ def train(
     best = min(log, key=lambda row: row["dev_loss"])
     frames = sum(row.get(f"frames_{source}", 0) for row in log for source in sources)
     return {
-        "utterances": sum(len(source.cuts) for source in sources.values()),
-        "hours": round(sum(sum(source.durations_s) for source in sources.values()) / 3600, 4),
+        **_size(sources),
         "parameters": network.model.num_parameters,
         "sub_epochs": len(log),
         "dev_loss": round(best["dev_loss"], 4),
@@ -48,6 +53,13 @@ def train(
         "frames_per_s": round(frames / max(sum(row["seconds"] for row in log), 1e-9)),
         "nonfinite_batches": log[-1]["nonfinite"],
     }
+
+
+def _size(sources: Mapping[str, Source | LazySource]) -> Digest:
+    """Utterances and hours of what is in memory, and the number of manifests of what is not."""
+    sizes = [source.size for source in sources.values()]
+    names = [name for name in ("utterances", "hours", "manifests") if any(name in size for size in sizes)]
+    return {name: round(sum(size.get(name, 0) for size in sizes), 4) for name in names}
 
 
 _SMBR = {"expected_accuracy": "expected", "dev_expected_accuracy": "expected on dev", "dev_wer": "dev WER"}

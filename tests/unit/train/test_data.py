@@ -8,8 +8,9 @@ from pyasr.features.augment import AugmentOptions
 from pyasr.features.noise import NoisePool
 from pyasr.ops import pack_topk, unpack_topk
 from pyasr.targets import PosteriorStore
-from pyasr.train.data import BatchMaker, Source
+from pyasr.train.data import BatchMaker
 from pyasr.train.plan import BatchPlan
+from pyasr.train.source import Source
 from pyasr.train.targets import HardTargets, StoredTargets, num_stacks
 
 PLAIN = AugmentOptions(stack_phase=False)
@@ -154,3 +155,30 @@ def test_no_target_at_all(tones):
     with pytest.raises(DataError, match="none of 12 utterances has targets"):
         make(tones, HardTargets({}))
     assert len(Source.of(tones.cuts, HardTargets({"tone-3": tones.senones["tone-3"]})).cuts) == 1
+
+
+@pytest.mark.parametrize("chunk_frames", [0, 8])
+def test_frames_have_the_weight_of_their_cut(tones, tmp_path, chunk_frames):
+    store = PosteriorStore.create(tmp_path, NUM_SENONES, K, phases=3)
+    with store.writer() as writer:
+        for number, cut in enumerate(tones.cuts[:3]):
+            rows = num_stacks(len(tones.senones[cut.id]), 3, 3)
+            writer.put(cut.id, pack_topk((1.0 + number) * torch.randn(rows, NUM_SENONES), K))
+    made = batch(make(tones, StoredTargets(store, weighted=True), chunk_frames=chunk_frames), source="untranscribed")
+    assert made.weights.shape == (made.num_frames,) and made.weights.dtype == torch.float32
+    sureness = [store.summary(cut_id).max_posterior for cut_id in made.cut_ids]
+    assert sorted(set(made.weights.tolist())) == pytest.approx(sorted(sureness)) and len(set(sureness)) == 3
+    expected = [len(tones.senones[cut_id]) // 3 for cut_id in made.cut_ids]
+    assert [int((made.weights == torch.tensor(sure)).sum()) for sure in sureness] == expected
+    assert batch(make(tones, StoredTargets(store)), source="untranscribed").weights is None
+    assert batch(make(tones, HardTargets(tones.senones))).weights is None
+
+
+def test_cuts_that_the_teacher_is_not_sure_of_have_no_targets(tones, tmp_path):
+    store = PosteriorStore.create(tmp_path, NUM_SENONES, K, phases=1)
+    with store.writer() as writer:
+        for cut, scale in zip(tones.cuts[:2], (0.0, 9.0)):
+            rows = num_stacks(len(tones.senones[cut.id]), 3, 1)
+            writer.put(cut.id, pack_topk(scale * torch.randn(rows, NUM_SENONES), K))
+    assert [cut.id for cut in Source.of(tones.cuts, StoredTargets(store, min_posterior=0.5)).cuts] == ["tone-1"]
+    assert len(Source.of(tones.cuts, StoredTargets(store)).cuts) == 2

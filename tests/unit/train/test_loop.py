@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 
@@ -12,9 +13,9 @@ from pyasr.nn.options import NetworkOptions
 from pyasr.ops import pack_topk
 from pyasr.targets import PosteriorStore
 from pyasr.train import criterion
-from pyasr.train.data import Source
 from pyasr.train.loop import Trainer, TrainingData
 from pyasr.train.options import OptimiserOptions, PhaseOptions, TrainOptions
+from pyasr.train.source import Source
 from pyasr.train.systems import log_priors_of, train_network
 from pyasr.train.targets import HardTargets, StoredTargets, num_stacks
 
@@ -67,6 +68,10 @@ def weights(trained):
 
 def same(a, b):
     return all(torch.equal(a[name], b[name]) for name in a)
+
+
+class Killed(BaseException):
+    """In the place of SIGKILL: nothing in the loop may handle it."""
 
 
 NUMBERS = ("loss_transcribed", "loss_untranscribed", "dev_loss", "dev_accuracy", "lr", "step", "ended", "clipped")
@@ -128,15 +133,45 @@ def test_the_learning_rate_is_multiplied_on_transcribed_batches(both, tmp_path):
     assert set(zip(made, rates)) == {("transcribed", 0.03), ("untranscribed", 0.01)}
 
 
+def test_the_loss_of_a_cut_is_multiplied_by_how_sure_the_teacher_was(both, tmp_path):
+    """Of a batch of one utterance, at the first step."""
+
+    def first_step(name, weighted):
+        stored = dataclasses.replace(both.sources["untranscribed"].targets, weighted=weighted)
+        sources = {"untranscribed": Source(both.sources["untranscribed"].cuts, stored)}
+        plain = NetworkOptions(layers=1, units=12, delay_frames=1)
+        phases = (PhaseOptions(transcribed=0.0, untranscribed=1.0, max_sub_epochs=1),)
+        changed = {"batch_s": 0.1, "network": plain, "phases": phases}
+        trained = trainer(dataclasses.replace(both, sources=sources), tmp_path / name, options(**changed))
+        seen, backward, step = [], trained.workers.backward, trained._step
+
+        def learnt_from(loss, clip_norm):
+            seen.append(float(loss.detach()))
+            return backward(loss, clip_norm)
+
+        def first(batch):
+            step(batch)
+            sums = trained.sums
+            raise Killed(batch.cut_ids, seen[0], sums.loss["untranscribed"] / sums.frames["untranscribed"])
+
+        trained.workers.backward, trained._step = learnt_from, first
+        with pytest.raises(Killed) as stopped:
+            trained.run()
+        return stopped.value.args
+
+    (cut_id,), plain, logged = first_step("plain", False)
+    weighted = first_step("weighted", True)
+    sureness = both.sources["untranscribed"].targets.store.summary(cut_id).max_posterior
+    assert 0.5 < sureness < 0.95 and logged == pytest.approx(plain, rel=1e-5)
+    assert weighted[0] == (cut_id,) and weighted[1] == pytest.approx(sureness * plain, rel=1e-5)
+    assert weighted[2] == logged, "what is logged is the loss itself"
+
+
 def test_the_same_numbers_whatever_the_workers_and_checkpoints(both, tmp_path):
     phase = (PhaseOptions(untranscribed=1.0, max_sub_epochs=2),)
     one = trainer(both, tmp_path / "1", options(phases=phase))
     two = trainer(both, tmp_path / "2", options(phases=phase, workers=2, checkpoint_s=1e-9))
     assert numbers(one.run()) == numbers(two.run()) and same(weights(one), weights(two))
-
-
-class Killed(BaseException):
-    """In the place of SIGKILL: nothing in the loop may handle it."""
 
 
 @pytest.mark.parametrize("after", [1, 4, 7, 10, 13])

@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 
 from pyasr.train.options import PhaseOptions
-from pyasr.train.plan import BatchPlan, batches_of_pass, sub_epoch
+from pyasr.train.plan import BatchPlan, batches_of_pass, joined, stretches, sub_epoch
 
 DURATIONS_S = [1.0 + 0.37 * (i % 11) for i in range(200)]
 
@@ -28,40 +28,83 @@ def test_order_depends_on_seed_source_and_pass_alone():
     assert all(a != b for i, a in enumerate(orders) for b in orders[:i])
 
 
-def _passes(sizes):
-    return {
-        name: lambda epoch, name=name, size=size: [BatchPlan(name, epoch, (i,)) for i in range(size)]
-        for name, size in sizes.items()
-    }
+def _sources(sizes, windows=1):
+    """Batches that are numbers; with windows each pass is cut into so many, planned apart."""
+
+    def of(name, size):
+        def batches_of(epoch, window):
+            begin, end = (size * (window + edge) // windows for edge in (0, 1))
+            return [BatchPlan(name, epoch, (i,)) for i in range(begin, end)]
+
+        made = lambda begin, end, first=0: stretches(begin, end, windows, batches_of, first)  # noqa: E731
+        return made if windows > 1 else lambda begin, end, first=0: joined(made(begin, end))
+
+    return {name: of(name, size) for name, size in sizes.items()}
+
+
+def _plans(number, phase, sources, start=None):
+    return [planned.plan for planned in sub_epoch(number, phase, sources, start or {})]
+
+
+def _passes_of(name, size, epochs):
+    return [BatchPlan(name, epoch, (i,)) for epoch in range(epochs) for i in range(size)]
 
 
 def test_sources_are_spread_evenly():
     phase = PhaseOptions(transcribed=1.0, untranscribed=1.0)
-    plan = [b.source[0] for b in sub_epoch(0, phase, _passes({"transcribed": 3, "untranscribed": 9}))]
+    plan = [b.source[0] for b in _plans(0, phase, _sources({"transcribed": 3, "untranscribed": 9}))]
     assert "".join(plan) == "uutuuutuuutu" or "".join(plan) == "utuuutuuutuu"
     assert Counter(plan) == {"t": 3, "u": 9}
 
 
 def test_blocks_stay_together():
     phase = PhaseOptions(transcribed=1.0, untranscribed=1.0, block_batches=4)
-    plan = "".join(b.source[0] for b in sub_epoch(0, phase, _passes({"transcribed": 8, "untranscribed": 16})))
+    plan = "".join(b.source[0] for b in _plans(0, phase, _sources({"transcribed": 8, "untranscribed": 16})))
     assert plan == "uuuuttttuuuuuuuuttttuuuu"
 
 
-def test_fractions_of_a_pass_go_on_where_the_last_ended():
+@pytest.mark.parametrize("windows", [1, 2, 4])
+def test_fractions_of_a_pass_go_on_where_the_last_ended(windows):
     phase = PhaseOptions(transcribed=0.4, untranscribed=1.5)
-    passes = _passes({"transcribed": 10, "untranscribed": 4})
-    seen = [batch for number in range(5) for batch in sub_epoch(number, phase, passes)]
-    transcribed = [b for b in seen if b.source == "transcribed"]
-    assert transcribed == [b for epoch in (0, 1) for b in passes["transcribed"](epoch)]
-    untranscribed = [b for b in seen if b.source == "untranscribed"]
-    assert untranscribed == [b for epoch in range(8) for b in passes["untranscribed"](epoch)][:30]
+    sources = _sources({"transcribed": 10, "untranscribed": 4}, windows)
+    seen = [batch for number in range(5) for batch in _plans(number, phase, sources)]
+    assert [b for b in seen if b.source == "transcribed"] == _passes_of("transcribed", 10, 2)
+    assert [b for b in seen if b.source == "untranscribed"] == _passes_of("untranscribed", 4, 8)[:30]
+
+
+@pytest.mark.parametrize("windows", [1, 4])
+@pytest.mark.parametrize("amounts", [(1.0, 1.0), (0.3, 1.7), (0.0, 2.0)])
+def test_a_sub_epoch_goes_on_at_any_place(windows, amounts):
+    phase = PhaseOptions(transcribed=amounts[0], untranscribed=amounts[1], block_batches=2)
+    sources = _sources({"transcribed": 9, "untranscribed": 23}, windows)
+    for number in range(3):
+        whole, places = list(sub_epoch(number, phase, sources, {})), {}
+        assert [planned.at for planned in whole] == sorted(planned.at for planned in whole)
+        for done, planned in enumerate(whole):
+            assert list(sub_epoch(number, phase, sources, places)) == whole[done:]
+            places[planned.plan.source] = planned.place
+
+
+def test_windows_are_planned_when_they_are_needed_and_never_before():
+    asked = []
+
+    def batches_of(epoch, window):
+        asked.append((epoch, window))
+        return [BatchPlan("untranscribed", epoch, (window, i)) for i in range(3)]
+
+    def million(begin, end, first=0):
+        return stretches(begin, end, 1_000_000, batches_of, first)
+
+    phase = PhaseOptions(transcribed=0.0, untranscribed=0.01)
+    batches = sub_epoch(150, phase, {"untranscribed": million}, {"untranscribed": (2_000, 2)})
+    assert [next(batches).plan.cuts for _ in range(3)] == [(502_000, 2), (502_001, 0), (502_001, 1)]
+    assert asked == [(1, 502_000), (1, 502_001)]
 
 
 def test_one_source_alone_is_the_segregated_regimen():
-    passes = _passes({"transcribed": 3, "untranscribed": 2})
-    first = sub_epoch(0, PhaseOptions(transcribed=0.0, untranscribed=1.0), passes)
-    second = sub_epoch(0, PhaseOptions(transcribed=1.0, untranscribed=0.0), passes)
+    sources = _sources({"transcribed": 3, "untranscribed": 2})
+    first = _plans(0, PhaseOptions(transcribed=0.0, untranscribed=1.0), sources)
+    second = _plans(0, PhaseOptions(transcribed=1.0, untranscribed=0.0), sources)
     assert {b.source for b in first} == {"untranscribed"} and {b.source for b in second} == {"transcribed"}
     with pytest.raises(ValueError, match="a phase needs some"):
         PhaseOptions(transcribed=0.0)

@@ -27,12 +27,14 @@ from pyasr.nn.network import Network
 from pyasr.nn.options import NetworkOptions
 from pyasr.targets.lattices import LatticeSet, make_lattices
 from pyasr.targets.options import LatticeOptions
-from pyasr.train.data import BatchMaker, Source
+from pyasr.train.data import BatchMaker
+from pyasr.train.dev import dev_augment
 from pyasr.train.heard import HeardSource
-from pyasr.train.loop import Trainer, TrainingData, dev_augment
+from pyasr.train.loop import Trainer, TrainingData
 from pyasr.train.options import OptimiserOptions, PhaseOptions, SmbrOptimiserOptions, SmbrOptions, TrainOptions
 from pyasr.train.plan import BatchPlan
 from pyasr.train.smbr import LatticeBatches, SmbrCriterion
+from pyasr.train.source import Source
 from pyasr.train.targets import HardTargets
 
 NUM_SENONES, SCALES = 4, Scales(2.0)
