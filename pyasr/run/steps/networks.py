@@ -9,6 +9,8 @@ from pathlib import Path
 from pyasr.base.artifact import digest_file, write_json, write_jsonl
 from pyasr.base.errors import DataError
 from pyasr.corpora import read_cuts
+from pyasr.corpora.splits import nested_share
+from pyasr.dist.options import DistOptions
 from pyasr.nn.network import Network
 from pyasr.run.stage import Context, Digest
 from pyasr.run.steps.training import train, transcribed_source
@@ -72,20 +74,32 @@ def student(context: Context) -> Digest:
     cuts = list(read_cuts(context.exp / "data" / "untranscribed.jsonl.gz"))
     store = PosteriorStore.open(context.exp / "targets" / "store")
     stored = StoredTargets(store, tied=context.recipe.targets.stacking == "tied")
-    least = context.recipe.train.student.min_posterior
+    options = context.recipe.train.student
+    least = options.min_posterior
+    if options.untranscribed_share is not None:
+        seconds = {cut.id: cut.duration for cut in cuts}
+        chosen = nested_share(seconds, options.untranscribed_share, "untranscribed-share")
+        cuts = [cut for cut in cuts if cut.id in chosen]
     sure = [cut for cut in cuts if cut.id in store and store.summary(cut.id).max_posterior >= least]
     if not sure:
         raise DataError(
             f"none of {len(cuts)} utterances has a mean highest posterior of train.student.min_posterior = {least}"
             f" or more; `python -m pyasr.targets stat {store.folder}` shows what there is"
         )
-    return _train(context, "student", context.recipe.train.of_student(), {"untranscribed": Source.of(sure, stored)})
+    untranscribed = {"untranscribed": Source.of(sure, stored)}
+    return _train(context, "student", context.recipe.train.of_student(), untranscribed, options.dist)
 
 
-def _train(context: Context, system: str, options: TrainOptions, stored: Mapping[str, Source]) -> Digest:
+def _train(
+    context: Context,
+    system: str,
+    options: TrainOptions,
+    stored: Mapping[str, Source],
+    dist: DistOptions | None = None,
+) -> Digest:
     targets = context.exp / "align"
     sources = {"transcribed": transcribed_source(context, targets), **stored}
-    return train(context, system, options, sources, context.exp / "train" / system, targets)
+    return train(context, system, options, sources, context.exp / "train" / system, targets, dist)
 
 
 def _open_or_create(folder: Path, num_senones: int, k: int, metadata: Digest) -> None:
