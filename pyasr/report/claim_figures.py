@@ -33,8 +33,10 @@ _FAR = 120.0
 """Intervals are drawn up to here; what goes on ends in an arrow."""
 
 
-def differences(judged: Judged) -> str:
-    """A row a comparison and condition, a panel a measure; what is missing is said to be."""
+def differences(judged: Judged) -> str | None:
+    """A row a comparison and condition, a panel a measure; what is missing is said to be. None when all is."""
+    if all(found.is_empty for found in judged.compared):
+        return None
     panels: dict[str, list[Compared]] = {}
     for found in judged.compared:
         panels.setdefault(found.options.measure, []).append(found)
@@ -61,7 +63,7 @@ def _panel(axes: Axes, panel: Sequence[Compared]) -> None:
         rows = len(shown)
         _say(axes, y, found.options.label, fontweight="bold")
         if not shown:
-            _say(axes, y, "cannot be run yet" if found.options.gap else "no rows yet", 1, fontstyle="italic", color=MUTED)
+            _say_missing(axes, y, "cannot be run yet" if found.options.gap else "no rows yet")
         if found.options.published and shown:
             low, high = min(found.options.published), max(found.options.published)
             axes.fill_betweenx([y + 0.5, y + rows + 0.5], low, high, color=_PUBLISHED, linewidth=2, zorder=0)
@@ -70,13 +72,12 @@ def _panel(axes: Axes, panel: Sequence[Compared]) -> None:
             at = found.options.margin if found.options.expect == "not_better" else -found.options.margin
             axes.plot([at, at], [y + 0.5, y + rows + 0.5], color=MUTED, linewidth=1, linestyle=":")
             ends.append(at)
+        if shown:
+            axes.plot([0, 0], [y + 0.5, y + rows + 0.5], color=INK, linewidth=0.8, zorder=1)
         for row, outcome in enumerate(shown, 1):
             ticks.append((y + row, _short(outcome.condition)))
             ends += _interval(axes, y + row, outcome, decides=row == rows)
         y += rows + 1
-    axes.axvline(0, color=INK, linewidth=0.8, zorder=1)
-    if all(found.is_empty for found in panel):
-        axes.set_xticks([])
     axes.set_yticks([at for at, _ in ticks], [name for _, name in ticks])
     axes.set_ylim(y - 0.4, -0.6)
     low, high = min(ends), max(ends)
@@ -91,7 +92,7 @@ def _panel(axes: Axes, panel: Sequence[Compared]) -> None:
 def _interval(axes: Axes, y: float, outcome: Outcome, decides: bool) -> list[float]:
     """Draw it and return how far it reaches."""
     if outcome.measured is None:
-        _say(axes, y, outcome.reason or "no rows yet", 1, fontstyle="italic", color=MUTED)
+        _say_missing(axes, y, outcome.reason or "no rows yet")
         return []
     colour = VERDICT_COLOURS.get(outcome.verdict, _UNDECIDED)
     estimate = outcome.measured.estimate
@@ -111,6 +112,10 @@ def _interval(axes: Axes, y: float, outcome: Outcome, decides: bool) -> list[flo
 
 def _short(condition: str) -> str:
     return condition_name(condition).removesuffix(" speech").removesuffix(" conditions")
+
+
+def _say_missing(axes: Axes, y: float, text: str) -> None:
+    _say(axes, y, text, 1, fontstyle="italic", color=MUTED)
 
 
 def _say(axes: Axes, y: float, text: str, side: int = 0, **style: Any) -> None:

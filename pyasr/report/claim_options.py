@@ -33,8 +33,8 @@ class ComparisonOptions(Options):
 
     measure: what is computed, see `pyasr.report.claim_measures`. reference: the third side of `more_reduction`.
     expect: what makes it hold, with 95 % certainty: "better": above zero; "not_worse": above -margin; "not_better":
-    below margin; "shown": nothing is claimed. conditions: names, and "noisy" or "all" for those of the names pooled; the
-    last one decides. published: one figure or [low, high], in the measure's unit.
+    below margin; "shown": nothing is claimed. conditions: names, and "noisy" or "all" for those of the names pooled;
+    the last one decides. published: one figure or [low, high], in the measure's unit.
     x: where a figure over x shows both WERs. series, base_series: names of the lines of system and base; none: those of
     the systems.
     gap: why there is nothing to compare yet; then there are no sides.
@@ -56,7 +56,7 @@ class ComparisonOptions(Options):
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> ComparisonOptions:
-        if bool(self.gap) == bool(self.base and self.system):
+        if bool(self.gap) == bool(self.sides) or (self.base is None) != (self.system is None):
             raise ValueError(f"{self.label}: either base and system, or a gap, which says why there are none")
         if (self.measure == "more_reduction") != (self.reference is not None):
             raise ValueError(f"{self.label}: reference is the third side of measure = 'more_reduction'")

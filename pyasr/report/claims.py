@@ -33,7 +33,8 @@ class Declared:
 class Outcome:
     """A comparison in one condition, which may be a pooled one: of `members`.
 
-    reason: why nothing was measured though rows are there. missing: {side: parts of the grid that it lacks}; folds: of how many there is something from all sides.
+    reason: why nothing was measured though rows are there. missing: {side: parts of the grid that it lacks}.
+    folds: of how many there is something from all sides.
     """
 
     condition: str

@@ -59,7 +59,9 @@ def claim_sentence(judged: Judged) -> str:
         said.append(f"{gaps} cannot be run yet")
     if not said:
         return "Nothing is claimed of this; the figures are shown."
-    return _capital(f"{judged.verdict}: {'; '.join(said)}.")
+    begin = "" if said[0].startswith(judged.verdict) else f"{judged.verdict}: "
+    text = f"{begin}{'; '.join(said)}."
+    return text[:1].upper() + text[1:]
 
 
 def comparison_sentence(found: Compared) -> str:
@@ -148,7 +150,8 @@ def claims_markdown(
         claim = found.options
         blocks += [f"## {claim.name}. {claim.title}", f"The article: {claim.article}", f"**{claim_sentence(found)}**"]
         blocks += [claim.note] * bool(claim.note)
-        blocks.append("\n".join(f"- {one.options.label}: {one.verdict}; {comparison_sentence(one)}" for one in found.compared))
+        each = (f"- {one.options.label}: {one.verdict}; {comparison_sentence(one)}" for one in found.compared)
+        blocks.append("\n".join(each))
         blocks.append(markdown((list(COLUMNS), [row for one in found.compared for row in table_rows(one)])))
         blocks += [f"What was tried: {claim.tried}"] * bool(claim.tried)
         blocks.append("To run it again:")
@@ -162,8 +165,9 @@ def _measured(options: ComparisonOptions, measured: Measured, condition: str) ->
     if measured.estimate < 0:
         low, high = -high, -low
     text = f"{phrase.format(f'{abs(measured.estimate):.1f}')} [{low:.1f}, {high:.1f}]"
-    where = "" if options.measure == "more_in_noise" else f" {_WHERE.get(condition) or 'at ' + condition_name(condition)}"
-    return f"{text}{where} (WER {measured.wers[-2]:.1f} to {measured.wers[-1]:.1f} %, {measured.speakers} speakers)"
+    where = _WHERE.get(condition) or f"at {condition_name(condition)}"
+    text += "" if options.measure == "more_in_noise" else f" {where}"
+    return f"{text} (WER {measured.wers[-2]:.1f} to {measured.wers[-1]:.1f} %, {measured.speakers} speakers)"
 
 
 def _beside(options: ComparisonOptions, measured: Measured) -> str:
@@ -177,8 +181,7 @@ def _beside(options: ComparisonOptions, measured: Measured) -> str:
 
 
 def _labels(found: Sequence[Compared]) -> str:
-    return ", ".join(one.options.label for one in found)
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    """Names of comparisons that are decided, with their figures."""
+    measured = [(one.options, one.outcomes[-1].measured) for one in found]
+    figures = [f"{options.label} ({figure_with_interval(made, options.unit)})" for options, made in measured if made]
+    return ", ".join(figures)
