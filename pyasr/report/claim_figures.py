@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from pyasr.report.claims import FAILS, HOLDS, INCOMPLETE, Compared, Judged, Outcome
 from pyasr.report.claims_text import condition_name
-from pyasr.report.comparison import Pooled
+from pyasr.report.comparison import Pooled, Side
 from pyasr.report.figures import GRID, INK, MUTED, STYLE, svg
 
 VERDICT_COLOURS = {HOLDS: "#15803d", FAILS: "#b91c1c", INCOMPLETE: "#64748b"}
@@ -126,24 +126,27 @@ def _say(axes: Axes, y: float, text: str, side: int = 0, **style: Any) -> None:
 
 def rates(judged: Judged) -> str | None:
     """WER over the x of the comparisons, a line a series and one for the bases; None when nothing is to be drawn."""
-    placed = [found for found in judged.compared if found.options.x is not None]
+    placed = [found for found in judged.compared if found.rates is not None]
     if not placed:
         return None
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(_WIDTH_IN, 2.9), layout="constrained")
         axes = figure.add_subplot()
         series: dict[str, list[tuple[float, Pooled]]] = {}
-        bases = set()
+        bases: dict[Side, Pooled] = {}
         for found in placed:
-            if found.rates is not None:
-                base_name, name = _names(found)
-                bases.add(base_name)
-                for line, pooled in zip((base_name, name), found.rates):
-                    series.setdefault(line, []).append((found.options.x, pooled))
-        drawn = iter(_SERIES)
-        for name, points in series.items():
-            is_base = name in bases
-            _line(axes, name, points, MUTED if is_base else next(drawn), "--" if is_base else "-")
+            (base, _), name = found.options.sides[-2:], _names(found)
+            bases[base] = found.rates[0]
+            series.setdefault(name[0], []).append((found.options.x, found.rates[0]))
+            series.setdefault(name[1], []).append((found.options.x, found.rates[1]))
+        base_name = _names(placed[0])[0]
+        if len(bases) == 1:
+            _level(axes, base_name, next(iter(bases.values())))
+        else:
+            _line(axes, base_name, series[base_name], MUTED, "--")
+        del series[base_name]
+        for (name, points), colour in zip(series.items(), _SERIES):
+            _line(axes, name, points, colour, "-")
         every = sorted({found.options.x for found in placed})
         there = {x for points in series.values() for x, pooled in points if pooled.wer is not None}
         if judged.options.x_log:
@@ -156,7 +159,7 @@ def rates(judged: Judged) -> str | None:
                 axes.annotate("no rows yet", (x, 0.5), xycoords=("data", "axes fraction"), rotation=90, ha="center",
                               va="center", fontsize=8, fontstyle="italic", color=MUTED)  # fmt: skip
         axes.margins(x=0.12, y=0.2)
-        if not there:
+        if not axes.get_legend_handles_labels()[0]:
             axes.set_ylim(0, 100)
             axes.set_yticks([])
         axes.set_ylabel("word error rate, per cent")
@@ -168,9 +171,17 @@ def rates(judged: Judged) -> str | None:
 
 
 def _names(found: Compared) -> tuple[str, str]:
-    """Of the lines of base and system."""
-    (base, _), (system, _) = found.options.sides[-2:]
-    return found.options.base_series or base, found.options.series or system
+    """Of the lines of base and system; bases of all comparisons make one line."""
+    (base, setting), (system, _) = found.options.sides[-2:]
+    own = base if base != system else f"{base}@{setting}"
+    return found.options.base_series or own, found.options.series or system
+
+
+def _level(axes: Axes, name: str, pooled: Pooled) -> None:
+    """A system that does not vary over x."""
+    if pooled.wer is not None and pooled.ci95 is not None:
+        axes.axhspan(*pooled.ci95, color=MUTED, alpha=0.12, linewidth=0)
+        axes.axhline(pooled.wer, color=MUTED, linestyle="--", linewidth=1.8, label=name)
 
 
 def _line(axes: Axes, name: str, points: Sequence[tuple[float, Pooled]], colour: str, style: str) -> None:

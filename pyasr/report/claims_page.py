@@ -70,9 +70,9 @@ def _claim(judged: Judged, settings: Mapping[str, Declared]) -> dict[str, Any]:
 
 
 def _headline(compared: Sequence[Compared]) -> dict[str, str] | None:
-    """The figure for the overview: of the first comparison that has all its rows, or of the first that has any."""
+    """The figure for the overview: of the first comparison that is decided, or else of one that has any rows."""
     measured = [found for found in compared if found.outcomes and found.outcomes[-1].measured]
-    measured.sort(key=lambda found: found.verdict == INCOMPLETE)
+    measured.sort(key=lambda found: (found.verdict == INCOMPLETE, found.verdict == SHOWN))
     if not measured:
         return None
     chosen = measured[0]

@@ -50,7 +50,7 @@ def claim_sentence(judged: Judged) -> str:
     for found in judged.compared:
         by_verdict.setdefault(found.verdict, []).append(found)
     decided = [name for name in (HOLDS, FAILS, UNDECIDED) if name in by_verdict]
-    said = [f"{name} for {_labels(by_verdict[name])}" for name in decided]
+    said = [f"{name} {_where(by_verdict[name], len(judged.compared))}" for name in decided]
     waiting = by_verdict.get(INCOMPLETE, [])
     gaps = sum(bool(found.options.gap) for found in waiting)
     if len(waiting) > gaps:
@@ -180,8 +180,10 @@ def _beside(options: ComparisonOptions, measured: Measured) -> str:
 
 
 
-def _labels(found: Sequence[Compared]) -> str:
-    """Names of comparisons that are decided, with their figures."""
+def _where(found: Sequence[Compared], out_of: int) -> str:
+    """Which comparisons have a verdict, with their figures; of many, how many."""
+    if len(found) > 2:
+        return f"in {len(found)} of {out_of} comparisons"
     measured = [(one.options, one.outcomes[-1].measured) for one in found]
     figures = [f"{options.label} ({figure_with_interval(made, options.unit)})" for options, made in measured if made]
-    return ", ".join(figures)
+    return f"for {' and '.join(figures)}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import re
+import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -179,7 +181,9 @@ def svg(figure: Figure) -> str:
     """A figure as the data URI of an SVG."""
     stream = io.BytesIO()
     figure.savefig(stream, format="svg", metadata={"Date": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(stream.getvalue()).decode()
+    # Without indentation, and with its letters as they are: three quarters of what base64 would take.
+    text = re.sub(r"\s*\n\s*", " ", stream.getvalue().decode())
+    return "data:image/svg+xml," + urllib.parse.quote(text, safe=" !$()*+,-./:;=?@_~")
 
 
 def _png(figure: Figure) -> str:

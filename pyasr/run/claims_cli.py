@@ -19,7 +19,7 @@ from pyasr.run.experiment import Experiment, load_experiment
 
 
 def claims(
-    file: Annotated[Path, typer.Argument(metavar="FILE.toml", help="Experiment file with [[claim]] tables.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE.toml", help="Experiment file that declares claims.")],
     page: Annotated[Path | None, typer.Option(help="The page to write; default claims.html by FILE.")] = None,
     text: Annotated[Path | None, typer.Option(help="The text to write; default CLAIMS.md by FILE.")] = None,
 ) -> None:
