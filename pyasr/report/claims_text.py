@@ -34,8 +34,8 @@ def condition_name(name: str) -> str:
 
 def figure_with_interval(measured: Measured, unit: str) -> str:
     """25.7 % [22.0, 29.9]"""
-    low, high = measured.ci95
-    return f"{measured.estimate:.1f} {unit} [{low:.1f}, {high:.1f}]"
+    estimate, low, high = (round(figure, 1) + 0.0 for figure in (measured.estimate, *measured.ci95))  # no -0.0
+    return f"{estimate:.1f} {unit} [{low:.1f}, {high:.1f}]"
 
 
 def published(options: ComparisonOptions) -> str:

@@ -183,7 +183,7 @@ def svg(figure: Figure) -> str:
     figure.savefig(stream, format="svg", metadata={"Date": None})
     # Without indentation, and with its letters as they are: three quarters of what base64 would take.
     text = re.sub(r"\s*\n\s*", " ", stream.getvalue().decode())
-    return "data:image/svg+xml," + urllib.parse.quote(text, safe=" !$()*+,-./:;=?@_~")
+    return "data:image/svg+xml," + urllib.parse.quote(text, safe=" !$*+,-./:;=?@_~")
 
 
 def _png(figure: Figure) -> str:

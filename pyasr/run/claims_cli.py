@@ -41,9 +41,8 @@ def claims(
     rows = read_table(loaded.table)
     judged = judge(loaded.claims, rows, settings, loaded.folds)
     counted = [row for row in rows if row.setting in settings and settings[row.setting].experiment == row.experiment]
-    title, made_by = f"Claims at the size of {loaded.recipe_name.upper()}", shlex.join(
-        ["python", "-m", "pyasr.run", "claims", str(file)]
-    )
+    title = f"Claims at the size of {loaded.recipe_name.upper()}"
+    made_by = shlex.join(["python", "-m", "pyasr.run", "claims", str(file)])
     said = notes(rows, settings)
     text, page = text or file.parent / "CLAIMS.md", page or file.parent / "claims.html"
     write_text(text, claims_markdown(title, judged, settings, made_by, said))

@@ -26,6 +26,7 @@ class Browser:
         read_in, self._write = os.pipe()
         self._read, write_out = os.pipe()
         options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe"]
+        options += ["--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
         # The protocol's pipes are descriptors 3 (in) and 4 (out); a shell puts them there.
         shell = f'exec "$0" "$@" 3<&{read_in} 4>&{write_out}'
         self._process = subprocess.Popen(
