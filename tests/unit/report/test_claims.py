@@ -252,7 +252,7 @@ def test_equal_claims_make_equal_pages():
 
 @pytest.fixture(scope="module")
 def shots(tmp_path_factory):
-    """Where screenshots are kept: PYASR_ARTIFACTS (artifacts/ is ignored by git), else pytest's own folder of the run."""
+    """Where screenshots are kept: PYASR_ARTIFACTS (git ignores artifacts/), else pytest's own folder of the run."""
     folder = Path(os.environ.get("PYASR_ARTIFACTS") or tmp_path_factory.mktemp("screenshots"))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
