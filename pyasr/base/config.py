@@ -110,6 +110,8 @@ def _walk(
             candidates = tagged
             continue
         written.append(part)
+        if part.isdecimal() and not fields:
+            continue  # the place in a list: what it is a list of stays
         candidates = [inner for field in fields for inner in _models_in(field.annotation)]
     return written, candidates
 

@@ -48,6 +48,20 @@ def balanced_order(names: Iterable[str], group: Callable[[str], str], *key: str 
     return [name for _, _, name in sorted(placed)]
 
 
+def nested_share(seconds: Mapping[str, float], share: float, *key: str | int) -> set[str]:
+    """The first names of a hashed order that have `share` of all seconds together, or the least more; at least one.
+
+    A smaller share is part of a larger one.
+    """
+    wanted, chosen, total = share * sum(seconds.values()), set(), 0.0
+    for name in hashed_order(seconds, *key):
+        if chosen and total >= wanted:
+            break
+        chosen.add(name)
+        total += seconds[name]
+    return chosen
+
+
 @dataclass(frozen=True)
 class Fold:
     """Speakers of one rotation fold; the four lists are disjoint and cover all speakers."""

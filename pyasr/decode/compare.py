@@ -15,7 +15,10 @@ import numpy as np
 
 from pyasr.base.errors import DataError
 from pyasr.decode.bootstrap import REPLICATES, interval95
-from pyasr.decode.score import Counts, counts_by, total, wer
+from pyasr.decode.score import Counts, counts_by
+
+Rows = Iterable[Mapping[str, Any]]
+"""With speaker, sub, del, ins, words."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,8 @@ class Comparison:
 
 
 def compare(
-    baseline: Iterable[Mapping[str, Any]],
-    other: Iterable[Mapping[str, Any]],
+    baseline: Rows,
+    other: Rows,
     seed: int = 0,
     replicates: int = REPLICATES,
 ) -> Comparison:
@@ -47,29 +50,42 @@ def compare(
     several: they are pooled by speaker. DataError when the speakers or their numbers of words differ (then the
     comparison is not paired), when there is one speaker only, or when the baseline makes no error.
     """
-    pooled = counts_by(baseline), counts_by(other)
-    _check_paired(*pooled)
-    # Columns: errors of the baseline, errors of the other.
-    errors = np.array([[_errors(side[speaker]) for side in pooled] for speaker in pooled[0]], dtype=np.float64)
+    counts = np.array(list(paired_counts(baseline, other).values()), dtype=np.float64)
+    errors = counts[:, :, 0]
     if len(errors) < 2:
         raise DataError("a comparison needs at least two speakers to draw from")
     if errors[:, 0].sum() == 0:
         raise DataError("the baseline makes no word error: a relative difference is not defined")
+    words = counts[:, 0, 1].sum()
+    rates = [100.0 * float(count) / words for count in errors.sum(axis=0)]
     return Comparison(
-        baseline_wer=wer(total(pooled[0].values())),
-        other_wer=wer(total(pooled[1].values())),
-        relative_reduction=float(_relative_reduction(errors.sum(axis=0, keepdims=True))[0]),
-        ci95=interval95(errors, _relative_reduction, seed, replicates),
+        baseline_wer=rates[0],
+        other_wer=rates[1],
+        relative_reduction=float(relative_reduction(errors.sum(axis=0, keepdims=True))[0]),
+        ci95=interval95(errors, relative_reduction, seed, replicates),
         speakers=len(errors),
     )
+
+
+def paired_counts(*sides: Rows) -> dict[str, list[tuple[int, int]]]:
+    """{speaker: (errors, words) of each side}; DataError when the sides' speakers or numbers of words differ."""
+    pooled = [counts_by(side) for side in sides]
+    for other in pooled[1:]:
+        _check_paired(pooled[0], other)
+    if not any(counts["words"] for counts in pooled[0].values()):
+        raise DataError("no reference words: a word error rate is not defined")
+    return {speaker: [(_errors(side[speaker]), side[speaker]["words"]) for side in pooled] for speaker in pooled[0]}
 
 
 def _errors(counts: Counts) -> int:
     return counts["sub"] + counts["del"] + counts["ins"]
 
 
-def _relative_reduction(sums: np.ndarray) -> np.ndarray:
-    """(R, 2) errors -> (R,) per cent. A draw without baseline errors: 0 when the other has none too, else -inf."""
+def relative_reduction(sums: np.ndarray) -> np.ndarray:
+    """(R, 2) errors of baseline and other -> (R,) per cent.
+
+    A draw without baseline errors: 0 when the other has none too, else -inf.
+    """
     baseline, other = sums[:, 0], sums[:, 1]
     reduction = 100.0 * (baseline - other) / np.where(baseline > 0, baseline, 1.0)
     return np.where(baseline > 0, reduction, np.where(other > 0, -np.inf, 0.0))

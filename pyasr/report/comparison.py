@@ -25,6 +25,9 @@ from pyasr.report.results_table import ResultRow
 Side = tuple[str, str]
 """(system, setting)"""
 
+Run = tuple["int | None", int]
+"""(fold, seed)"""
+
 Part = tuple["int | None", int, str]
 """(fold, seed, condition): a test part, decoded once."""
 
@@ -61,9 +64,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class Results:
-    """The rows of one experiment. folds, seeds, systems, settings, conditions: all that occur, in a fixed order."""
+    """The rows of one experiment. folds, seeds, systems, settings, conditions: all that occur, in a fixed order.
+
+    grid: the runs that are expected; None: those that the rows are of.
+    """
 
     rows: tuple[ResultRow, ...]
+    grid: tuple[Run, ...] | None = None
     _cells: dict[tuple[Side, Part], list[ResultRow]] = field(init=False, repr=False)
     _speakers: dict[tuple[int | None, str], set[str]] = field(init=False, repr=False)
 
@@ -94,9 +101,9 @@ class Results:
         return self.rows[0].experiment
 
     @property
-    def runs(self) -> list[tuple[int | None, int]]:
-        """(fold, seed) of every run, in order."""
-        runs = {(row.fold, row.seed) for row in self.rows}
+    def runs(self) -> list[Run]:
+        """Every run that is expected, in order."""
+        runs = set(self.grid) if self.grid is not None else {(row.fold, row.seed) for row in self.rows}
         return sorted(runs, key=lambda run: (-1 if run[0] is None else run[0], run[1]))
 
     @property
@@ -131,23 +138,28 @@ class Results:
         expected = len(self.parts(conditions))
         if not parts:
             return Pooled(None, None, missing, expected)
-        entry = wer_entry(self._mean_over_seeds(side, parts))
+        entry = wer_entry(self.counts(side, parts))
         return Pooled(entry["wer"], tuple(entry["ci95"]), missing, expected)
 
     def difference(self, base: Side, system: Side, condition: str) -> Difference:
         """The paired difference in a condition, or in those that `NOISY` or `ALL` stand for."""
-        conditions = self.members(condition)
-        missing = {side: self.missing(side, conditions) for side in (base, system)}
-        lacking = {*missing[base], *missing[system]}
-        parts = [part for part in self.parts(conditions) if part not in lacking]
+        missing, parts = self.common((base, system), self.members(condition))
         comparison, reason = None, "missing"
         if parts:
             try:
-                comparison, reason = compare(*(self._mean_over_seeds(side, parts) for side in (base, system))), ""
+                comparison, reason = compare(*(self.counts(side, parts) for side in (base, system))), ""
             except DataError as error:
                 reason = str(error)
         folds, seeds = len({part[0] for part in parts}), len({part[1] for part in parts})
         return Difference(base, system, condition, comparison, reason, folds, seeds, missing)
+
+    def common(
+        self, sides: Sequence[Side], conditions: Sequence[str]
+    ) -> tuple[dict[Side, tuple[Part, ...]], list[Part]]:
+        """({side: parts of the grid that it lacks}, the parts that all have)."""
+        missing = {side: self.missing(side, conditions) for side in sides}
+        lacking = {part for parts in missing.values() for part in parts}
+        return missing, [part for part in self.parts(conditions) if part not in lacking]
 
     def members(self, condition: str) -> list[str]:
         """The conditions that a name stands for."""
@@ -155,8 +167,9 @@ class Results:
             return [name for name in self.conditions if condition == ALL or name != "clean"]
         return [condition]
 
-    def _mean_over_seeds(self, side: Side, parts: Sequence[Part]) -> list[dict[str, Any]]:
-        """Rows for `pyasr.decode`, with counts times a whole number, so that all seeds of a part sum to the same."""
+    def counts(self, side: Side, parts: Sequence[Part]) -> list[dict[str, Any]]:
+        """Rows of these parts for `pyasr.decode`, with counts times a whole number, so that all seeds of a part sum to
+        the same."""
         seeds: dict[tuple[int | None, str], int] = {}
         for fold, _, condition in parts:
             seeds[fold, condition] = seeds.get((fold, condition), 0) + 1

@@ -15,6 +15,7 @@ from pyasr.base.command import run_command
 from pyasr.base.errors import ConfigError
 from pyasr.base.executor import SPECS
 from pyasr.run import results, runner
+from pyasr.run.claims_cli import claims
 from pyasr.run.console import say, show_table
 from pyasr.run.doctor import check
 from pyasr.run.experiment_cli import compare, experiment
@@ -115,6 +116,7 @@ def doctor() -> None:
 
 app.command()(experiment)
 app.command()(compare)
+app.command()(claims)
 app.command()(plan)
 
 

@@ -29,41 +29,50 @@ class Crew:
         self.options = options or DistOptions()
         self.rank, self._comm, self._jobs = started_rank(), None, None
         if started_workers() > 1:
-            if self.options.method == "none":
-                raise ConfigError(
-                    f"{started_workers()} workers were started, and train.dist.method is 'none': choose how they train"
-                    " together (--set train.dist.method=ddp, gtc, bmuf or gtc+bmuf), or start one"
-                )
-            if self.options.emulated_workers > 1:
-                raise ConfigError("train.dist.emulated_workers is for a single process: leave it out under torchrun")
+            _check(self.options)
             self._comm = join(self.options.timeout_s, self.options.deterministic)
             self._jobs = Jobs()
 
-    def train(self, training: Training[Result]) -> Result:
-        """training(workers) on every worker; worker 0's result. `training` is a partial of an importable function."""
+    def train(self, training: Training[Result], options: DistOptions | None = None) -> Result:
+        """training(workers) on every worker; worker 0's result. `training` is a partial of an importable function.
+
+        options: of this training; None: the crew's.
+        """
+        options = options or self.options
         if self._jobs is not None:
-            self._jobs.tell(training)
-            return training(Workers(self.options, self._comm))
-        size = self.options.emulated_workers
-        return run_emulated(size, partial(_emulated, training, self.options))[0] if size > 1 else training(
-            Workers(self.options)
-        )
+            _check(options)
+            self._jobs.tell((training, options))
+            return training(Workers(options, self._comm))
+        size = options.emulated_workers
+        return run_emulated(size, partial(_emulated, training, options))[0] if size > 1 else training(Workers(options))
 
     def follow(self) -> None:
         """By the workers that do not run the recipe: train whenever worker 0 does, until it is done."""
         while True:
             try:
-                training = self._jobs.hear()
+                job = self._jobs.hear()
             except RuntimeError as error:
                 raise PyasrError(f"worker {self.rank}: worker 0 has ended; see its output ({error})") from error
-            if training is None:
+            if job is None:
                 return
-            training(Workers(self.options, self._comm))
+            training, options = job
+            training(Workers(options, self._comm))
 
     def dismiss(self) -> None:
         """By worker 0, when the recipe is done."""
         if self._jobs is not None:
             self._jobs.tell(None)
+
+
+def _check(options: DistOptions) -> None:
+    """ConfigError when several real workers cannot train like this."""
+    if options.method == "none":
+        raise ConfigError(
+            f"{started_workers()} workers were started, and train.dist.method is 'none': choose how they train"
+            " together (--set train.dist.method=ddp, gtc, bmuf or gtc+bmuf), or start one"
+        )
+    if options.emulated_workers > 1:
+        raise ConfigError("train.dist.emulated_workers is for a single process: leave it out under torchrun")
 
 
 def _emulated(training: Training[Result], options: DistOptions, comm: Comm) -> Result:

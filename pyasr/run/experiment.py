@@ -8,8 +8,12 @@
     [[setting]]                        # none: one setting, "default", the recipe as it is
     name = "small"
     set = ["gmm.sat.num_gauss=2000"]   # as --set has it
+    folds = [0]                        # none: those of the experiment
+    like = "plain"                     # an earlier setting, whose `set` comes before this one's
 
-Folders and files in it are relative to the file.
+With `like = "other.toml"`, a file in the same folder, that file's keys count here as well, but for its settings; both
+put their runs into one folder and share stages. The file may also hold the claims that the rows test ([[claim]],
+`pyasr.report.claim_options`). Folders and files in it are relative to the file.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ import pydantic
 from pyasr.base.artifact import digest, plain
 from pyasr.base.config import Options, line_of, read_toml, validate
 from pyasr.base.errors import ConfigError
+from pyasr.report.claim_options import ClaimOptions
 from pyasr.run.recipe import Recipe, find_recipe, load_recipe, parse_setting, recipe_name
 from pyasr.run.stage import Context
 from pyasr.run.stages import SYSTEMS
@@ -42,14 +47,24 @@ def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
+_OWN = {"name", "setting", "claim", "like"}
+"""Keys that a file does not take from the one that it is like."""
+
 Distinct = pydantic.AfterValidator(_distinct)
+Folds = Annotated[tuple[Annotated[int, pydantic.Field(ge=0)], ...], Distinct]
 
 
 class SettingOptions(Options):
-    """One setting of the grid. set: "section.key=value", as --set takes them, after the experiment's own."""
+    """One setting of the grid.
+
+    set: "section.key=value", as --set takes them, after the experiment's own and those of the setting `like`.
+    folds: in the place of the experiment's.
+    """
 
     name: Name
+    like: str | None = None
     set: tuple[str, ...] = ()
+    folds: Folds = ()
 
 
 class ExperimentOptions(Options):
@@ -60,6 +75,8 @@ class ExperimentOptions(Options):
     executor: as on the command line of a recipe. folds: values of corpus.fold; none: it is left as the recipe has it.
     set: settings of every run. systems, conditions: whose rows go into the table; none: all that there are. Of the
     other systems only what these need is made.
+    like: another experiment file of the same folder: what it says counts where this one says nothing, what it sets is
+    set first, and its rows count for claims. claim: what the rows are to show.
     """
 
     recipe: str
@@ -69,12 +86,14 @@ class ExperimentOptions(Options):
     corpus_dir: Path | None = None
     noise_dir: Path | None = None
     executor: str = "processes"
-    folds: Annotated[tuple[Annotated[int, pydantic.Field(ge=0)], ...], Distinct] = ()
+    folds: Folds = ()
     seeds: Annotated[tuple[Annotated[int, pydantic.Field(ge=0)], ...], pydantic.Field(min_length=1), Distinct] = (1,)
     set: tuple[str, ...] = ()
     setting: Annotated[tuple[SettingOptions, ...], Distinct] = ()
     systems: Annotated[tuple[str, ...], Distinct] = ()
     conditions: Annotated[tuple[str, ...], Distinct] = ()
+    like: Annotated[str, pydantic.Field(pattern=r"^[^/]+\.toml$")] | None = None
+    claim: Annotated[tuple[ClaimOptions, ...], Distinct] = ()
 
 
 @dataclass(frozen=True)
@@ -110,6 +129,9 @@ class Experiment:
     systems: tuple[str, ...]
     conditions: tuple[str, ...]
     runs: tuple[ExperimentRun, ...]
+    folds: tuple[int, ...] = ()
+    like: Path | None = None
+    claims: tuple[ClaimOptions, ...] = ()
 
 
 def load_experiment(
@@ -119,9 +141,11 @@ def load_experiment(
     corpus_dir: Path | None = None,
     noise_dir: Path | None = None,
     executor: str | None = None,
+    only: Sequence[str] = (),
 ) -> Experiment:
     """Read and check an experiment file; the arguments, if given, take the place of what is written.
 
+    only: names of settings; none: all of them.
     Every run's recipe is checked, too, before anything runs. Folds come first, then seeds, then settings: runs that
     share most follow each other, and the first rows are a fair sample. ConfigError names what is wrong and where.
     """
@@ -131,14 +155,21 @@ def load_experiment(
     recipe_path = find_recipe(str(base / options.recipe) if options.recipe.endswith(".toml") else options.recipe)
     given = {"corpus_dir": corpus_dir or _beside(base, options.corpus_dir),
              "noise_dir": noise_dir or _beside(base, options.noise_dir)}  # fmt: skip
-    root = (exp or _beside(base, options.exp) or Path("exp") / name).resolve()
+    root = (exp or _beside(base, options.exp) or Path("exp") / _first_name(path, options)).resolve()
     _check_systems(path, options)
+    _check_settings(path, options)
+    settings = options.setting or (SettingOptions(name=DEFAULT_SETTING),)
+    if unknown := sorted(set(only) - {setting.name for setting in settings}):
+        names = ", ".join(setting.name for setting in settings)
+        raise ConfigError(f"{path}: no setting {', '.join(unknown)}; there are {names}")
+    folds_of = {setting.name: setting.folds or options.folds or (None,) for setting in settings}
     runs = []
-    for fold in options.folds or (None,):
+    for fold in dict.fromkeys(fold for folds in folds_of.values() for fold in folds):
         for seed in options.seeds:
-            for setting in options.setting or (SettingOptions(name=DEFAULT_SETTING),):
-                run = _make_run(path, options, setting, fold, seed, recipe_path, root, given, executor)
-                runs.append(run)
+            for setting in settings:
+                if fold in folds_of[setting.name] and (not only or setting.name in only):
+                    run = _make_run(path, options, setting, fold, seed, recipe_path, root, given, executor)
+                    runs.append(run)
     return Experiment(
         name=name,
         recipe_name=recipe_name(recipe_path),
@@ -147,17 +178,54 @@ def load_experiment(
         systems=options.systems or SYSTEMS,
         conditions=options.conditions,
         runs=tuple(runs),
+        folds=options.folds,
+        like=path.parent / options.like if options.like else None,
+        claims=options.claim,
     )
 
 
 def _read(path: Path) -> ExperimentOptions:
     def where(key: tuple[str, ...]) -> str:
-        if key[:1] == ("setting",) and len(key) > 1:
-            return f"{path}: [[setting]] number {int(key[1]) + 1}"
+        if key[:1] in (("setting",), ("claim",)) and len(key) > 1:
+            return f"{path}: [[{key[0]}]] number {int(key[1]) + 1}"
         line = line_of(path, key)
         return f"{path}:{line}" if line else str(path)
 
-    return validate(ExperimentOptions, read_toml(path), where)
+    values = read_toml(path)
+    if isinstance(values.get("like"), str):
+        other = _read(path.parent / values["like"])
+        if other.like:
+            raise ConfigError(f"{path}: like: {values['like']} is like {other.like}; name that one")
+        theirs = {key: value for key, value in plain(other).items() if key in other.model_fields_set - _OWN}
+        both = {"set": [*theirs.get("set", []), *values.get("set", [])]}
+        values = {**theirs, **values, **both}
+    return validate(ExperimentOptions, values, where)
+
+
+def _first_name(path: Path, options: ExperimentOptions) -> str:
+    """The name of the experiment that it is like, in whose folder the runs are; else its own."""
+    if options.like is None:
+        return options.name or path.stem
+    return _first_name(path.parent / options.like, _read(path.parent / options.like))
+
+
+def _check_settings(path: Path, options: ExperimentOptions) -> None:
+    names = [setting.name for setting in options.setting]
+    for number, setting in enumerate(options.setting):
+        if setting.like is not None and setting.like not in names[:number]:
+            raise ConfigError(f"{path}: setting {setting.name}: like: no setting {setting.like} before it")
+    if options.like is not None:
+        theirs = [setting.name for setting in _read(path.parent / options.like).setting] or [DEFAULT_SETTING]
+        if twice := [name for name in names or [DEFAULT_SETTING] if name in theirs]:
+            raise ConfigError(f"{path}: setting {', '.join(twice)}: {options.like} has one of that name")
+
+
+def _sets(options: ExperimentOptions, setting: SettingOptions) -> list[str]:
+    """All that is set for a setting, the experiment's first."""
+    if setting.like is None:
+        return [*options.set, *setting.set]
+    other = next(found for found in options.setting if found.name == setting.like)
+    return [*_sets(options, other), *setting.set]
 
 
 def _beside(base: Path, folder: Path | None) -> Path | None:
@@ -181,7 +249,7 @@ def _make_run(
     given: dict[str, Path | None],
     executor: str | None,
 ) -> ExperimentRun:
-    sets = [*options.set, *setting.set]
+    sets = _sets(options, setting)
     settings = {".".join(key): value for key, value in map(parse_setting, sets)}
     for key, instead in (("seed", "seeds"), ("corpus.fold", "folds")):
         if key in settings:

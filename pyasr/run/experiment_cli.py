@@ -29,6 +29,7 @@ def experiment(
     corpus_dir: Annotated[Path | None, typer.Option(help="Where the corpus lies.")] = None,
     noise_dir: Annotated[Path | None, typer.Option(help="Noise, in the folders train/ and test/.")] = None,
     executor: Annotated[str | None, typer.Option(help=f"Workers: {SPECS}.")] = None,
+    setting: Annotated[list[str] | None, typer.Option(help="Only this setting of FILE; repeatable.")] = None,
     keep_going: Annotated[bool, typer.Option("--keep-going", help="After an error go on with the next run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs and what is left of them.")] = False,
 ) -> None:
@@ -49,6 +50,7 @@ def experiment(
     [\\[setting]]                  # as many as wanted; without: the recipe as it is
     name = "small"
     set = ["gmm.sat.num_gauss=2000"]
+    folds = [0]                  # without: those above
 
     A run goes into a folder of its own, and its rows into the table as soon as it ends. Interrupted or killed, the same
     command goes on from there: what is in the table, made with the same options by the same code, is not repeated.
@@ -56,7 +58,7 @@ def experiment(
     """
     if started_workers() > 1:
         raise ConfigError("an experiment is run by one process: leave out torchrun, use train.dist.emulated_workers")
-    loaded = load_experiment(file, exp, table, corpus_dir, noise_dir, executor)
+    loaded = load_experiment(file, exp, table, corpus_dir, noise_dir, executor, setting or ())
     if dry_run:
         show_plan(loaded, stages_for(loaded.systems))
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import pydantic
 
@@ -101,17 +101,26 @@ class StudentOptions(Options):
     min_posterior: of the untranscribed cuts those are left out whose highest posterior is lower on average: the
     teacher is not sure of them. weight: "posterior" multiplies the loss of an untranscribed cut by that mean.
     `python -m pyasr.targets list` shows it of each cut. buffer_manifests: of an untranscribed part in many manifests
-    so many at a time are in memory, and are shuffled together.
+    so many at a time are in memory, and are shuffled together. untranscribed_share: of the seconds of untranscribed
+    speech, drawn by utterance; a smaller share is part of a larger one, whatever the seed. dist: how its workers train
+    together, where that differs from train.dist.
     """
 
     min_posterior: float = pydantic.Field(0.0, ge=0, le=1)
     weight: Literal["none", "posterior"] = "none"
     buffer_manifests: int = pydantic.Field(4, ge=1)
+    untranscribed_share: float | None = pydantic.Field(None, gt=0, le=1, description="absent: all")
+    dist: DistOptions | None = pydantic.Field(None, description="absent: as train.dist")
     phases: tuple[PhaseOptions, ...] = pydantic.Field((PhaseOptions(untranscribed=1.0),), min_length=1)
     loss: LossOptions = LossOptions()
     transcribed_lr_factor: float = pydantic.Field(
         1.0, gt=0, description="multiplies the learning rate on transcribed batches"
     )
+
+    @pydantic.model_serializer(mode="wrap")
+    def _without_absent(self, serialise: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Absent options add nothing to a fingerprint: students trained before there were these are still theirs."""
+        return {name: value for name, value in serialise(self).items() if value is not None}
 
 
 class TrainSections(Options):

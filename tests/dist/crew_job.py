@@ -21,4 +21,5 @@ if __name__ == "__main__":
         crew.follow()
     else:
         assert [crew.train(partial(job, name)) for name in ("first", "second")] == [("first", 3.0), ("second", 3.0)]
+        assert crew.train(partial(job, "third"), DistOptions(method="bmuf")) == ("third", 3.0)
         crew.dismiss()

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pyasr.base.artifact import digest_file, read_json, write_json, write_jsonl
-from pyasr.base.errors import DataError
+from pyasr.base.errors import ConfigError, DataError
 from pyasr.corpora import read_cuts
+from pyasr.corpora.splits import nested_share
+from pyasr.dist.options import DistOptions
 from pyasr.nn.network import Network
 from pyasr.run.stage import Context, Digest
 from pyasr.run.steps.training import train, transcribed_source
@@ -91,18 +93,24 @@ def _student(context: Context, system: str, labels: Path) -> Digest:
     """Train a student on the posteriors in labels/store."""
     if (labels / ABSENT).exists():
         return _absent(context.exp / "train" / system, read_json(labels / ABSENT)["reason"])
-    sources = {"untranscribed": _untranscribed(context, context.recipe.train.student, labels / "store")}
-    return _train(context, system, context.recipe.train.of_student(), sources)
+    train_options = context.recipe.train
+    sources = {"untranscribed": _untranscribed(context, train_options.student, labels / "store")}
+    return _train(context, system, train_options.of_student(), sources, train_options.student.dist)
 
 
 def _untranscribed(context: Context, student: StudentOptions, store: Path) -> Source | LazySource:
     """In memory, or a few manifests at a time where there is a folder of them."""
     tied, weighted = context.recipe.targets.stacking == "tied", student.weight == "posterior"
     chosen = {"tied": tied, "min_posterior": student.min_posterior, "weighted": weighted}
-    many = _manifests(context)
+    many, share = _manifests(context), student.untranscribed_share
     if many.exists():
+        if share is not None:
+            raise ConfigError("train.student.untranscribed_share is not for a folder of manifests: give fewer of them")
         return LazySource.of_store(Manifests(many), store, student.buffer_manifests, **chosen)
     cuts, stored = list(read_cuts(many.with_suffix(".jsonl.gz"))), StoredTargets(PosteriorStore.open(store), **chosen)
+    if share is not None:
+        among = nested_share({cut.id: cut.duration for cut in cuts}, share, "untranscribed-share")
+        cuts = [cut for cut in cuts if cut.id in among]
     if not any(cut.id in stored for cut in cuts):
         raise DataError(
             f"none of {len(cuts)} utterances has a mean highest posterior of train.student.min_posterior ="
@@ -116,10 +124,16 @@ def _manifests(context: Context) -> Path:
     return context.exp / "data" / "untranscribed"
 
 
-def _train(context: Context, system: str, options: TrainOptions, stored: Mapping[str, Source | LazySource]) -> Digest:
+def _train(
+    context: Context,
+    system: str,
+    options: TrainOptions,
+    stored: Mapping[str, Source | LazySource],
+    dist: DistOptions | None = None,
+) -> Digest:
     targets = context.exp / "align"
     sources = {"transcribed": transcribed_source(context, targets), **stored}
-    return train(context, system, options, sources, context.exp / "train" / system, targets)
+    return train(context, system, options, sources, context.exp / "train" / system, targets, dist)
 
 
 def _open_or_create(folder: Path, num_senones: int, k: int, metadata: Digest) -> None:

@@ -10,6 +10,7 @@ from pyasr.align.alignments import load_alignments
 from pyasr.align.senones import Senones
 from pyasr.base.artifact import read_json
 from pyasr.corpora import read_cuts
+from pyasr.dist.options import DistOptions
 from pyasr.features.network import NetworkFrontend
 from pyasr.features.noise import NoisePool
 from pyasr.run.console import say
@@ -30,8 +31,12 @@ def train(
     sources: Mapping[str, Source | LazySource],
     folder: Path,
     targets: Path,
+    dist: DistOptions | None = None,
 ) -> Digest:
-    """Train a network to folder/network. targets: the folder of the hard targets of the transcribed and dev parts."""
+    """Train a network to folder/network.
+
+    targets: the folder of the hard targets of the transcribed and dev parts. dist: None: as train.dist says.
+    """
     senones = Senones.load(context.exp / "senones" / "set")
     dev = Source.of(list(read_cuts(context.exp / "data" / "dev.jsonl.gz")), hard_targets(targets, "dev"))
     noise = train_noise(context) if options.augment.noise_p > 0 else None
@@ -40,7 +45,7 @@ def train(
     log_priors = log_priors_of(hard_targets(targets, "transcribed").senones, senones.num_senones)
     seed = context.recipe.seed
     training = partial(train_network, data, options, log_priors, senones.fingerprint, seed, folder, system, say_row)
-    network, log = context.crew.train(training)
+    network, log = context.crew.train(training, dist)
     best = min(log, key=lambda row: row["dev_loss"])
     frames = sum(row.get(f"frames_{source}", 0) for row in log for source in sources)
     return {

@@ -2,7 +2,7 @@
 
 import random
 
-from pyasr.corpora.splits import balanced_order, hashed_order, rotation_fold, speakers_summing_to
+from pyasr.corpora.splits import balanced_order, hashed_order, nested_share, rotation_fold, speakers_summing_to
 
 
 def test_speakers_sum_exactly_where_they_can():
@@ -22,6 +22,15 @@ def test_speakers_do_not_depend_on_the_order_of_the_input():
     assert speakers_summing_to(counts, 60, "key") == speakers_summing_to(shuffled, 60, "key")
     assert hashed_order(counts, "key") == hashed_order(shuffled, "key")
     assert hashed_order(counts, "key") != hashed_order(counts, "other key")
+
+
+def test_shares_nest_and_hold_what_they_should():
+    seconds = {f"cut{index}": 1.0 + index % 4 for index in range(200)}
+    quarter, half, every = (nested_share(seconds, share, "key") for share in (0.25, 0.5, 1.0))
+    assert quarter < half < every == set(seconds)
+    for chosen, share in ((quarter, 0.25), (half, 0.5)):
+        assert 0 <= sum(seconds[name] for name in chosen) - share * sum(seconds.values()) < 4.0
+    assert len(nested_share(seconds, 1e-6, "key")) == 1 and nested_share({}, 0.5) == set()
 
 
 def test_every_prefix_of_a_balanced_order_is_balanced():

@@ -71,6 +71,41 @@ def test_without_a_grid_there_is_one_run_of_the_recipe_as_it_is(write):
     assert run.context.recipe.corpus.fold == 0 and run.conditions == ("clean",)
 
 
+def test_settings_can_be_like_others_and_have_folds_of_their_own(write, tmp_path):
+    text = SETTINGS + '[[setting]]\nname = "wider"\nlike = "wide"\nset = ["decode.beam=25.0"]\nfolds = [1, 3]'
+    found = load_experiment(write("folds = [0, 1]" + text))
+    assert [run.name for run in found.runs] == [
+        "plain-fold0-seed1", "wide-fold0-seed1", "plain-fold1-seed1", "wide-fold1-seed1", "wider-fold1-seed1",
+        "wider-fold3-seed1",
+    ]  # fmt: skip
+    assert found.runs[4].settings == {"decode.beam": 25.0, "gmm.tri.num_gauss": 500}
+    only = load_experiment(tmp_path / "grid.toml", only=["wider", "plain"])
+    assert [run.setting for run in only.runs] == ["plain", "plain", "wider", "wider"]
+    with pytest.raises(ConfigError, match="no setting wdie; there are plain, wide, wider"):
+        load_experiment(tmp_path / "grid.toml", only=["wdie"])
+
+
+def test_an_experiment_can_be_like_another(write, tmp_path):
+    write('folds = [2, 0]\nset = ["decode.beam=9.0"]\n' + SETTINGS).rename(tmp_path / "first.toml")
+    path = tmp_path / "second.toml"
+    path.write_text('like = "first.toml"\nfolds = [0]\nset = ["gmm.sat.num_gauss=900"]\n[[setting]]\nname = "new"')
+    found = load_experiment(path)
+    assert (found.name, found.like, found.exp) == ("second", tmp_path / "first.toml", tmp_path / "exp")
+    assert [(run.name, run.settings) for run in found.runs] == [
+        ("new-fold0-seed1", {"decode.beam": 9.0, "gmm.sat.num_gauss": 900})
+    ]
+    for text, message in [
+        ('name = "plain"', "setting plain: first.toml has one of that name"),
+        ('name = "new"\nlike = "plain"', "setting new: like: no setting plain before it"),
+    ]:
+        path.write_text(f'like = "first.toml"\n[[setting]]\n{text}')
+        with pytest.raises(ConfigError, match=message):
+            load_experiment(path)
+    (tmp_path / "third.toml").write_text('like = "second.toml"')
+    with pytest.raises(ConfigError, match=r"like: second.toml is like first.toml; name that one"):
+        load_experiment(tmp_path / "third.toml")
+
+
 def test_arguments_take_the_place_of_keys(write, tmp_path):
     for name in ("noise", "other"):
         (tmp_path / name).mkdir()
@@ -103,7 +138,8 @@ def test_options_are_the_same_for_every_fold_and_seed_and_folder(write, tmp_path
         ('set = ["seed=4"]', "setting default: seed has a key of its own: seeds = [...]"),
         ('set = ["corpus.fold=4"]', "setting default: corpus.fold has a key of its own: folds = [...]"),
         ('[[setting]]\nname = "a"\nset = ["gmm.tri.num_gaus=4"]', "setting a: --set gmm.tri.num_gaus=4: unknown key"),
-        ('[[setting]]\nname = "a"\nst = []', "[[setting]] number 1: unknown key 'setting.0.st'"),
+        ('[[setting]]\nname = "a"\nst = []', "[[setting]] number 1: unknown key 'setting.0.st'; did you mean"),
+        ('[[claim]]\nnam = "a"', "[[claim]] number 1: unknown key 'claim.0.nam'; did you mean 'claim.0.name'?"),
         ('[[setting]]\nname = "a b"', "[[setting]] number 1: setting.0.name: "),
         ('[[setting]]\nname = "a"\n[[setting]]\nname = "a"', "setting: Value error, given twice: a"),
         ("folds = [9]", "--set corpus.fold=9: "),
@@ -344,6 +380,36 @@ def test_comparisons_from_the_command_line(command, write, calls, revised, tmp_p
     assert code == 1 and "no such table" in err
 
 
+CLAIM = """
+[[claim]]
+name = "a"
+title = "A wide beam is better"
+article = "It is."
+comparison = [{ label = "tri", base = "tri@wide", system = "tri@plain", conditions = ["clean"] }]
+"""
+
+
+def test_claims_from_the_command_line(command, write, calls, revised, tmp_path):
+    path = write(LOOP + CLAIM)
+    run_experiment(load_experiment(path, executor="serial"), TABLE)
+    code, out, err = command("claims", path, "--page", tmp_path / "page.html")
+    assert code == 0, err
+    assert "a A wide beam is better holds" in " ".join(out.split())
+    assert "**Holds for tri (100.0 % [100.0, 100.0]).**" in (tmp_path / "CLAIMS.md").read_text()
+    assert "A wide beam is better" in (tmp_path / "page.html").read_text()
+    code, _, err = command("claims", write(LOOP))
+    assert code == 1 and "no [[claim]]" in err
+
+
+def test_the_committed_claims_name_settings_that_there_are(an4_experiments):
+    (path, _), (rotation, _) = an4_experiments[::-1]
+    found = load_experiment(path)
+    assert found.like == rotation and [claim.name for claim in found.claims] == list("abcdefg")
+    settings = {run.setting for run in (*found.runs, *load_experiment(rotation).runs)}
+    used = {setting for claim in found.claims for one in claim.comparison for _, setting in one.sides}
+    assert used == settings
+
+
 def test_the_committed_experiments_can_be_read(an4_experiments):
     for path, corpus in an4_experiments:
         found = load_experiment(path, corpus_dir=corpus)
@@ -355,4 +421,4 @@ def an4_experiments(tmp_path):
     from pyasr.run.recipe import recipe_folders
 
     folder = next(folder for folder in recipe_folders() if folder.is_dir())
-    return [(folder / "an4" / "rotation.toml", tmp_path)]
+    return [(folder / "an4" / name, tmp_path) for name in ("rotation.toml", "claims.toml")]

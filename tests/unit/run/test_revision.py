@@ -41,6 +41,8 @@ def test_only_code_changes_code(checkout):
     assert second != first and same_code(first) and same_code(f"{first}+{second}")
     third = checkout.commit("recipes/an4/recipe.toml", "seed = 1")
     assert same_code(third) and not same_code(first) and not same_code(f"{second}+{third}")
+    checkout.commit("recipes/an4/claims.toml", "[[claim]]")
+    assert same_code(third)
 
 
 def test_a_table_that_grows_makes_no_checkout_dirty(checkout):

@@ -17,3 +17,10 @@ def test_sections_keep_their_presets_when_a_key_is_changed():
     sections = TrainSections(teacher={"network": {"dropout": 0.3}}, supervised={"batch_s": 5.0})
     assert sections.teacher.network.bidirectional and sections.teacher.network.dropout == 0.3
     assert not sections.supervised.network.bidirectional and sections.supervised.network.delay_frames == 3
+
+
+def test_absent_options_of_the_student_leave_no_trace():
+    """So that the fingerprints of students trained before there were such options stay."""
+    assert not {"untranscribed_share", "dist"} & TrainSections().model_dump()["student"].keys()
+    given = TrainSections(student={"untranscribed_share": 0.5, "dist": {"method": "bmuf"}}).model_dump()["student"]
+    assert given["untranscribed_share"] == 0.5 and given["dist"]["method"] == "bmuf"

@@ -1,0 +1,288 @@
+"""Claims against tables made by hand: every verdict, what is missing, and what is said of it."""
+
+import os
+import re
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pyasr.base.config import validate
+from pyasr.base.errors import ConfigError, DataError
+from pyasr.report.claim_measures import measure
+from pyasr.report.claim_options import ClaimOptions
+from pyasr.report.claims import FAILS, HOLDS, INCOMPLETE, SHOWN, UNDECIDED, Declared, judge, notes
+from pyasr.report.claims_page import render_claims
+from pyasr.report.claims_text import claim_sentence, claims_markdown, comparison_sentence, rerun_commands, table_rows
+from pyasr.report.results_table import ResultRow
+
+SPEAKERS = [f"s{number:02}" for number in range(12)]
+SETTINGS = {
+    "plain": Declared("grid", "grid.toml", ((0, 1), (1, 1)), "o"),
+    "wide": Declared("grid", "grid.toml", ((0, 1), (1, 1)), "o"),
+    "one": Declared("other", "other.toml", ((0, 1),), "o"),
+}
+
+
+def rows(system, setting, errors, conditions=("clean", "snr10"), folds=(0, 1), experiment="grid", **changes):
+    """Errors in 20 words of each speaker: a number, or a function of the speaker's place and the condition."""
+    made = []
+    for fold in folds:
+        for condition in conditions:
+            for place, speaker in enumerate(SPEAKERS[fold * 6 : fold * 6 + 6]):
+                count = errors(place, condition) if callable(errors) else errors
+                values = dict(
+                    experiment=experiment, setting=setting, recipe="an4", fold=fold, seed=1, system=system,
+                    condition=condition, speaker=speaker, substitutions=count, deletions=0, insertions=0, words=20,
+                    settings={}, options="o", revision="r", command="c",
+                )  # fmt: skip
+                made.append(ResultRow(**{**values, **changes}))
+    return made
+
+
+def claim(*comparisons, **keys):
+    given = {"base": "supervised@plain", "system": "student@plain", "conditions": ["clean", "snr10", "all"]}
+    each = [
+        {"label": f"number {number}", **({} if "gap" in one else given), **one}
+        for number, one in enumerate(comparisons or [{}], 1)
+    ]
+    values = {"name": "a", "title": "It is so", "article": "It is <so>.", "comparison": each, **keys}
+    return validate(ClaimOptions, values, "test")
+
+
+def judged(table, *comparisons, **keys):
+    return judge([claim(*comparisons, **keys)], table, SETTINGS, ())[0]
+
+
+BASE = rows("supervised", "plain", lambda place, condition: 6 + place % 2)
+
+
+@pytest.mark.parametrize(
+    ("student", "expect", "verdict"),
+    [
+        (4, {}, HOLDS),
+        (9, {}, FAILS),
+        (lambda place, condition: 6 + (place + 1) % 2, {}, UNDECIDED),
+        (lambda place, condition: 6 + place % 2, {"expect": "not_worse", "measure": "points", "margin": 1.0}, HOLDS),
+        (9, {"expect": "not_worse", "measure": "points", "margin": 1.0}, FAILS),
+        (lambda place, condition: 6 + (place + 1) % 2, {"expect": "not_worse", "measure": "points"}, UNDECIDED),
+        (9, {"expect": "not_better", "margin": 1.0}, HOLDS),
+        (4, {"expect": "not_better", "margin": 1.0}, FAILS),
+        (4, {"expect": "shown"}, SHOWN),
+    ],
+)
+def test_the_interval_decides(student, expect, verdict):
+    found = judged(BASE + rows("student", "plain", student), expect)
+    assert found.verdict == verdict == found.compared[0].outcomes[-1].verdict
+    assert found.compared[0].outcomes[-1].folds == 2
+
+
+def test_figures_are_those_of_the_table():
+    (found,) = judged(BASE + rows("student", "plain", 4), {"published": [10.0, 22.0]}).compared
+    pooled = found.outcomes[-1].measured
+    assert pooled.wers == (32.5, 20.0) and pooled.estimate == pytest.approx(100 * 2.5 / 6.5) and pooled.speakers == 12
+    said = comparison_sentence(found)
+    assert said.startswith("38.5 % fewer errors [") and "over all conditions (WER 32.5 to 20.0 %, 12 speakers)" in said
+    assert "the article has 10 to 22 %, less than here" in said
+    assert [row[1] for row in table_rows(found)] == ["clean speech", "10 dB", "all conditions"]
+    worse = comparison_sentence(judged(BASE + rows("student", "plain", 9)).compared[0])
+    assert worse.startswith("38.5 % more errors [")
+
+
+def test_missing_rows_leave_a_claim_open_and_are_named():
+    student = rows("student", "plain", 4, folds=(0,)) + rows("student", "plain", 4, ("clean",), (1,))
+    found = judged(BASE + student)
+    assert found.verdict == INCOMPLETE and claim_sentence(found) == "Incomplete: 1 of 1 comparisons lack rows."
+    clean, _, pooled = found.compared[0].outcomes
+    assert clean.verdict == HOLDS and pooled.measured.speakers == 12  # one fold in part: what both have
+    assert "no rows of student@plain (fold 1: snr10)" in comparison_sentence(found.compared[0])
+    # The rows of one speaker are missing: nothing is computed from half a test part.
+    assert judged(BASE + rows("student", "plain", 4)[:-1]).verdict == INCOMPLETE
+
+
+def test_nothing_at_all_is_one_row():
+    found = judged(BASE[:0] + rows("mono", "plain", 4))
+    assert found.verdict == INCOMPLETE and found.compared[0].is_empty
+    assert table_rows(found.compared[0]) == [["number 1", "", "missing", "missing", "missing", "", "incomplete"]]
+    assert comparison_sentence(found.compared[0]) == "no rows of plain (fold 0, fold 1)"
+
+
+def test_a_gap_says_why():
+    found = judged(BASE + rows("student", "plain", 4), {}, {"gap": "there is no such speech"})
+    assert found.verdict == INCOMPLETE and found.compared[1].is_empty
+    said = claim_sentence(found)
+    assert said.startswith("Incomplete: holds for number 1 (38.5 % [") and said.endswith("]); 1 cannot be run yet.")
+    assert claim_sentence(judged(BASE + rows("student", "plain", 9))).startswith("Fails for number 1 (-38.5 % [")
+    assert comparison_sentence(found.compared[1]) == "there is no such speech"
+
+
+def test_what_fails_weighs_more_than_what_is_missing():
+    table = BASE + rows("student", "plain", 9)
+    assert judged(table, {}, {"system": "student@wide"}).verdict == FAILS
+    assert judged(table, {"expect": "shown"}).verdict == SHOWN
+
+
+def test_sides_of_two_experiments_are_compared_in_the_runs_of_both():
+    table = BASE + rows("student", "one", 4, folds=(0,), experiment="other")
+    (found,) = judged(table, {"system": "student@one"}).compared
+    assert found.verdict == HOLDS and found.outcomes[-1].measured.speakers == 6
+    stranger = rows("student", "one", 4, folds=(0,), experiment="grid")  # of that name, but not of that experiment
+    assert judged(BASE + stranger, {"system": "student@one"}).verdict == INCOMPLETE
+    assert rerun_commands(judged(table, {"system": "student@one"}), SETTINGS) == [
+        "python -m pyasr.run experiment grid.toml --corpus-dir AN4 --noise-dir NOISE --setting plain",
+        "python -m pyasr.run experiment other.toml --corpus-dir AN4 --noise-dir NOISE --setting one",
+    ]
+
+
+def test_folds_can_be_chosen():
+    table = BASE + rows("student", "plain", 4, folds=(0,))
+    assert judge([claim()], table, SETTINGS, (0,))[0].verdict == HOLDS
+    with pytest.raises(ConfigError, match="claim a: number 1: no run that the settings of all its sides"):
+        judge([claim()], table, SETTINGS, (5,))
+
+
+def test_older_rows_are_noted():
+    assert notes(BASE, SETTINGS) == []
+    (said,) = notes(rows("mono", "plain", 4, options="older") + BASE, SETTINGS)
+    assert said.startswith("rows of plain were made with other options")
+
+
+def counts(errors, words=20):
+    return [
+        {"speaker": name, "sub": count, "del": 0, "ins": 0, "words": words} for name, count in zip(SPEAKERS, errors)
+    ]
+
+
+def test_measures_by_hand():
+    reference, base, system = counts([10, 10, 8]), counts([8, 8, 6]), counts([7, 7, 5])
+    more = measure("more_reduction", [reference, base, system])
+    assert more.estimate == pytest.approx(50.0) and more.ci95[0] == pytest.approx(50.0)  # 9 fewer instead of 6
+    assert measure("points", [base, system]).estimate == pytest.approx(100 * 3 / 60)
+    noisy = [counts([20, 20, 20], 60), counts([15, 15, 15], 60)]
+    noise = measure("more_in_noise", [reference, base, *noisy])
+    assert noise.estimate == pytest.approx(25.0 - 100 * 6 / 28)
+    assert noise.wers == pytest.approx((140 / 3, 110 / 3, 100 / 3, 25))
+
+
+def test_a_base_that_reduces_nothing_bounds_no_ratio():
+    reference, base, system = counts([10, 10, 10]), counts([12, 9, 8]), counts([7, 7, 7])
+    assert measure("more_reduction", [reference, base, system]).ci95[1] == np.inf
+    with pytest.raises(DataError, match="more_reduction is not defined"):
+        measure("more_reduction", [reference, reference, system])
+    with pytest.raises(DataError, match="not paired"):
+        measure("reduction", [reference, system[:2]])
+    with pytest.raises(DataError, match="the speakers in noise"):
+        measure("more_in_noise", [reference, base, reference[:2], base[:2]])
+
+
+def test_more_in_noise_takes_all_of_a_run_or_nothing():
+    table = BASE + rows("student", "plain", lambda place, condition: 5 if condition == "clean" else 2)
+    chosen = {"measure": "more_in_noise", "conditions": ["clean", "snr10"]}
+    (found,) = judged(table, chosen).compared
+    assert found.verdict == HOLDS and "points more reduction in noise [" in comparison_sentence(found)
+    without = [row for row in table if (row.fold, row.condition) != (1, "snr10")]
+    assert judged(without, chosen).compared[0].outcomes[0].measured.speakers == 6
+
+
+@pytest.mark.parametrize(
+    ("comparison", "message"),
+    [
+        ({"system": "student@none"}, "claim a: number 1: no setting none; there are plain, wide, one"),
+        ({"system": "student"}, "comparison.0.system"),
+        ({"gap": "why", "base": "supervised@plain"}, "either base and system, or a gap"),
+        ({"measure": "more_reduction"}, "reference is the third side"),
+        ({"conditions": ["all"]}, "name those that all stand for"),
+        ({"expct": "better"}, "did you mean 'comparison.0.expect'"),
+    ],
+)
+def test_mistakes_are_named(comparison, message):
+    with pytest.raises(ConfigError) as caught:
+        judged(BASE, comparison)
+    assert message in str(caught.value)
+
+
+def test_keys_for_each_comparison():
+    found = claim({}, {"margin": 2.0}, {"gap": "why"}, each={"margin": 1.0, "published": [5.0]})
+    assert [one.margin for one in found.comparison] == [1.0, 2.0, 0.0]
+    assert [one.published for one in found.comparison] == [(5.0,), (5.0,), ()]
+
+
+def all_kinds():
+    """A claim of every verdict, with figures over x; and its table."""
+    table = BASE + rows("student", "plain", lambda place, condition: 4 + place % 3) + rows("mono", "plain", 9)
+    table += rows("student", "wide", 3, folds=(0,))
+    similar = {"expect": "not_worse", "measure": "points", "margin": 1.0, "base": "student@plain"}
+    claims = [
+        claim({"x": 15, "published": [10.0, 22.0]}, {"x": 30, "system": "topline@plain"}, x_label="speakers"),
+        claim({}, name="b"),
+        claim({"system": "mono@plain"}, name="c", tried="More <leaves>; no."),
+        claim({**similar, "system": "student@wide"}, name="d"),
+        claim({"base": "student@plain", "system": "student@plain"}, name="e"),
+        claim({"expect": "shown"}, {"gap": "no <time>"}, name="f"),
+        claim({}, name="g", note="Long: " + "word " * 40),
+    ]
+    return judge(claims, table, SETTINGS, ())
+
+
+def test_the_text_holds_verdicts_figures_and_what_was_tried():
+    found = all_kinds()
+    assert [one.verdict for one in found] == [INCOMPLETE, HOLDS, FAILS, INCOMPLETE, UNDECIDED, INCOMPLETE, HOLDS]
+    text = claims_markdown("Claims", found, SETTINGS, "made", ["rows are old"])
+    for words in ("Note: rows are old.", "What was tried: More <leaves>; no.", "| holds |", "| fails |", "missing"):
+        assert words in text, words
+    assert claims_markdown("Claims", all_kinds(), SETTINGS, "made", ["rows are old"]) == text
+
+
+@pytest.fixture(scope="module")
+def page():
+    return render_claims("Claims", all_kinds(), SETTINGS, {"revisions": "r" * 60}, "made", ["old"])
+
+
+def test_the_page_needs_nothing_else_and_escapes_what_it_shows(page):
+    assert "More &lt;leaves&gt;; no." in page and "<leaves>" not in page and "no &lt;time&gt;" in page
+    assert page.count('src="data:image/svg+xml') == page.count("<img") >= 7
+    assert not re.search(r'<(script|link|iframe)|(src|href)="(?!data:|#)|url\(', page)
+
+
+def test_equal_claims_make_equal_pages():
+    once, again = (render_claims("Claims", all_kinds()[1:2], SETTINGS, {}, "made", []) for _ in range(2))
+    assert once == again
+
+
+@pytest.fixture(scope="module")
+def shots(tmp_path_factory):
+    """Where screenshots are kept: PYASR_ARTIFACTS (git ignores artifacts/), else pytest's own folder of the run."""
+    folder = Path(os.environ.get("PYASR_ARTIFACTS") or tmp_path_factory.mktemp("screenshots"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    # Test modules import none of each other.
+    helper = runpy.run_path(str(Path(__file__).with_name("browser.py")))
+    path = helper["find_browser"]()
+    if path is None:
+        pytest.skip("no Chromium is installed (apt-get install chromium); PYASR_CHROMIUM names one")
+    with helper["Browser"](path, tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_the_page_fits_a_phone_and_a_screen(browser, page, shots, tmp_path, width):
+    (tmp_path / "claims.html").write_text(page)
+    browser.open(tmp_path / "claims.html", width)
+    browser.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    assert browser.evaluate("document.documentElement.scrollWidth") <= width
+    too_wide = "one.getBoundingClientRect().right > innerWidth + 1 && !one.closest('.scroll, pre')"
+    boxes = browser.evaluate(
+        f"Array.from(document.querySelectorAll('body *')).filter(one => {too_wide}).map(one => one.outerHTML)"
+    )
+    assert boxes == []
+    assert browser.evaluate("Array.from(document.images).every(one => one.complete && one.naturalWidth > 0)")
+    assert browser.errors == []
+    picture = shots / f"claims-{width}.png"
+    browser.screenshot(picture, width)
+    assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    print(f"screenshot: {picture}")
