@@ -6,12 +6,17 @@ close to the bound where a row is long; sorting, coding and packing cost some 0.
 all there is to AN4's rows (98 and 284 senones). Half as many bytes (bfloat16) take as much arithmetic.
 
 Unpacking, on one thread: against the same in NumPy, which checks nothing.
+
+On a trained network's logits (AN4's teacher, say), and with them how far what is stored is from what was packed:
+
+    python benchmarks/topk.py --model EXP/train/teacher/network --cuts EXP/data/test.jsonl.gz
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,11 +24,16 @@ import torch
 from common import gpu_medians_s, main, row
 
 import pyasr.ops
+from pyasr.corpora import read_cuts
+from pyasr.features.audio import load_samples
+from pyasr.nn.network import Network
 from pyasr.ops import reference
+from pyasr.targets.labeller import Labeller
 
 K = 20
 THREADS = 2
 BYTES = 80_000_000
+DIVERGENCE_AIM = 1.5e-4  # nats
 
 
 def shaped_logits(num_rows: int, num_senones: int) -> torch.Tensor:
@@ -63,29 +73,55 @@ def best_in_turns_s(works: Sequence[Callable[[], Any]], repeats: int) -> list[fl
     return best
 
 
-def measure() -> list[dict]:
+def teacher_logits(model: Path, cuts: Path) -> torch.Tensor:
+    """float32 (R, S) of all frames of the cuts, at every stacking phase, as labelling makes them."""
+    network = Network.load(model)
+    labeller = Labeller(network, K, phases=network.frontend.options.stack)
+    return torch.cat([logits for cut in read_cuts(cuts) for logits in labeller.logits([load_samples(cut)])])
+
+
+def mean_divergence(logits: torch.Tensor) -> float:
+    """Mean over the rows of KL(exact || stored) of the k kept classes and the tail as one more, nats, in float64."""
+    ids, stored = pyasr.ops.unpack_topk(pyasr.ops.pack_topk(logits, K), K, logits.shape[1])
+    every, ids, stored = logits.double().log_softmax(dim=1), ids.long(), stored.double()
+    exact, tail = every.gather(1, ids), every.scatter(1, ids, -torch.inf).logsumexp(dim=1)
+    stored_tail = torch.log1p(-stored.exp().sum(dim=1))
+    of_tail = torch.where(tail > -torch.inf, tail.exp() * (tail - stored_tail), 0.0)
+    return ((exact.exp() * (exact - stored)).sum(dim=1) + of_tail).mean().item()
+
+
+def measure_packing(logits: torch.Tensor, what: str) -> dict:
+    num_senones = logits.shape[1]
+    ours_ids, ours = pyasr.ops.unpack_topk(pyasr.ops.pack_topk(logits, K), K, num_senones)
+    theirs, ids = with_torch(logits.float())
+    same = ours_ids == ids  # torch leaves the order of equal logits open
+    assert same.float().mean() > 0.5 and (ours - theirs)[same].abs().max() < 0.3
+    as_floats = logits.view(torch.uint8).view(-1)[: logits.nbytes // 4 * 4].view(torch.float32)
+    works = [lambda: pyasr.ops.pack_topk(logits, K), lambda: with_torch(logits), as_floats.sum]
+    ours_s, peer_s, read_s = best_in_turns_s(works, repeats=3)
+    return row(
+        f"pack_topk, k = {K}, S = {num_senones}, {str(logits.dtype).removeprefix('torch.')}{what}",
+        "frames/s",
+        len(logits) / ours_s,
+        len(logits) / peer_s,
+        f"torch topk and logsumexp, {THREADS} threads",
+        bound=len(logits) / read_s,
+    )
+
+
+def measure(model: str, cuts: str) -> list[dict]:
     torch.set_num_threads(THREADS)
     rows = []
+    if model:
+        logits = teacher_logits(Path(model), Path(cuts))
+        of = f", {len(logits)} rows of {model}"
+        rows.append(measure_packing(logits.repeat(-(-BYTES // logits.nbytes), 1), of))
+        nats = mean_divergence(logits)
+        print(f"mean KL of what is stored from what was packed{of}: {nats:.3g} nats")
+        rows.append(row(f"1 / mean KL{of}", "1/nats", 1 / nats, 1 / DIVERGENCE_AIM, "aim"))
     for num_senones in (98, 284, 300, 3183, 60000):
         frames = shaped_logits(BYTES // 4 // num_senones, num_senones)
-        for logits in (frames, frames.bfloat16()):
-            ours_ids, ours = pyasr.ops.unpack_topk(pyasr.ops.pack_topk(logits, K), K, num_senones)
-            theirs, ids = with_torch(logits.float())
-            same = ours_ids == ids  # torch leaves the order of equal logits open
-            assert same.float().mean() > 0.5 and (ours - theirs)[same].abs().max() < 0.3
-            as_floats = logits.view(torch.uint8).view(-1)[: logits.nbytes // 4 * 4].view(torch.float32)
-            works = [lambda x=logits: pyasr.ops.pack_topk(x, K), lambda x=logits: with_torch(x), as_floats.sum]
-            ours_s, peer_s, read_s = best_in_turns_s(works, repeats=3)
-            rows.append(
-                row(
-                    f"pack_topk, k = {K}, S = {num_senones}, {str(logits.dtype).removeprefix('torch.')}",
-                    "frames/s",
-                    len(logits) / ours_s,
-                    len(logits) / peer_s,
-                    f"torch topk and logsumexp, {THREADS} threads",
-                    bound=len(logits) / read_s,
-                )
-            )
+        rows += [measure_packing(logits, "") for logits in (frames, frames.bfloat16())]
     packed = pyasr.ops.pack_topk(shaped_logits(20000, 3183), K)
     ids, logp = pyasr.ops.unpack_topk(packed, K, 3183)
     numpy_ids, numpy_logp = unpack_with_numpy(packed.numpy())
@@ -121,4 +157,10 @@ def measure_on_gpu() -> list[dict]:
 
 
 if __name__ == "__main__":
-    main(__doc__.splitlines()[0], measure, measure_on_gpu)
+    main(
+        __doc__.splitlines()[0],
+        measure,
+        lambda model, cuts: measure_on_gpu(),
+        model=("", "folder of a network whose logits to pack, too; none: shaped ones alone"),
+        cuts=("", "manifest of the cuts that it is given"),
+    )

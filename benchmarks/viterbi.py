@@ -87,7 +87,8 @@ def to_fst(graph: AlignmentGraph) -> kaldifst.StdVectorFst:
 
 def decode(fst: kaldifst.StdVectorFst, loglikes: np.ndarray, beam: float) -> float:
     """Cost of the best path as FasterDecoder finds it."""
-    options = kaldi_decoder.FasterDecoderOptions(beam=beam, max_active=2**31 - 1)
+    # The beam alone prunes, as ours: by default the 20 best states stay, however bad.
+    options = kaldi_decoder.FasterDecoderOptions(beam=beam, max_active=2**31 - 1, min_active=0)
     decoder = kaldi_decoder.FasterDecoder(fst, options)
     decoder.decode(kaldi_decoder.DecodableCtc(loglikes))
     ok, best = decoder.get_best_path()

@@ -23,11 +23,13 @@ void CheckGtcWords(Span<const int32_t> words, int64_t n) {
 }
 
 void AddGtcWords(Span<const int32_t> words, float step, float* out) {
-  constexpr int64_t kAhead = 24;  // words; the next places in `out` are too far apart for the processor to foresee
+  // The next places in `out` are too far apart for the processor to foresee. Asked for in the second-level cache, where
+  // more misses can be under way than into the first (decode_add.h).
+  constexpr int64_t kAhead = 64;  // words
   const float steps[] = {-step, step};
   int64_t i = 0;
   for (; i + kAhead < words.size; ++i) {
-    __builtin_prefetch(out + GtcIndex(words[i + kAhead]), 1);
+    __builtin_prefetch(out + GtcIndex(words[i + kAhead]), 0, 2);
     out[GtcIndex(words[i])] += steps[words[i] & 1];
   }
   for (; i < words.size; ++i) out[GtcIndex(words[i])] += steps[words[i] & 1];

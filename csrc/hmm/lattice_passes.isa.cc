@@ -52,7 +52,7 @@ PYASR_INLINE void Finish(LatticeState* state) {
   std::memcpy(&bits, &state->mass, sizeof bits);
   const int64_t exponent = (bits >> 52) - 1023;
   state->exponent += exponent;
-  bits -= exponent << 52;
+  bits -= exponent * (int64_t{1} << 52);  // a negative number must not be shifted
   std::memcpy(&state->mass, &bits, sizeof bits);
 }
 

@@ -92,14 +92,14 @@ struct Costs {
   }
 };
 
-// The arcs by which the states of each frame's band were entered.
+// The arcs by which the states of each frame's band were entered, as places in InGraph::arcs.
 struct BackPointers {
   struct Frame {
     int64_t begin;  // the first state of the band
-    size_t offset;  // of its arc in `arcs`; those of the next states follow
+    size_t offset;  // of its arc in `places`; those of the next states follow
   };
   std::vector<Frame> frames;
-  std::vector<int32_t> arcs;
+  std::vector<int32_t> places;
 };
 
 // Refuses log-likelihoods that must not be among those that the active states look at.
@@ -120,37 +120,33 @@ struct StepResult {
   bool sane;      // no NaN or -inf among them
 };
 
-// One frame: the costs of `next` from those of `now`, and the arcs that gave them, added to `arcs`. Not sane: the
-// log-likelihoods of active states (or of inactive ones, which does not matter) are NaN or +inf.
+// One frame: the costs of `next` from those of `now`, and the places of the arcs that gave them, added to `places`. Not
+// sane: the log-likelihoods of active states (or of inactive ones, which does not matter) are NaN or +inf.
 StepResult Step(const InGraph& graph, const float* loglikes, double scale, const Costs& now, Costs& next,
-                std::vector<int32_t>& arcs) {
+                std::vector<int32_t>& places) {
   std::fill(next.of.begin() + next.begin, next.of.begin() + next.end, kInfinity);
   const int32_t end = graph.end_dst[now.end - 1], begin = std::min(graph.first_dst[now.begin], end);
   next.begin = begin;
   next.end = end;
-  const size_t offset = arcs.size();
-  arcs.resize(offset + static_cast<size_t>(end - begin));
-  int32_t* entered_by = arcs.data() + offset;
+  const size_t offset = places.size();
+  places.resize(offset + static_cast<size_t>(end - begin));
+  int32_t* entered_by = places.data() + offset;
   StepResult result{kInfinity, true};
   for (int32_t dst = begin; dst < end; ++dst) {
     double best = kInfinity;
-    int32_t best_arc = -1;
+    int32_t best_place = -1;
     for (int32_t i = graph.begin[dst]; i < graph.begin[dst + 1]; ++i) {
       const InArc& in = graph.arcs[i];
       const double cost = now.of[in.src] + in.cost - scale * loglikes[in.column];
       result.sane &= cost > -kInfinity;
-      best_arc = Select(cost < best, in.arc, best_arc);
+      best_place = Select(cost < best, i, best_place);
       best = cost < best ? cost : best;
     }
     next.of[dst] = best;
-    entered_by[dst - begin] = best_arc;
+    entered_by[dst - begin] = best_place;
     result.lowest = best < result.lowest ? best : result.lowest;
   }
   return result;
-}
-
-int64_t SourceOf(const AlignmentGraph& graph, int32_t arc) {
-  return std::upper_bound(graph.arc_begin.begin(), graph.arc_begin.end(), arc) - graph.arc_begin.begin() - 1;
 }
 
 }  // namespace
@@ -169,14 +165,14 @@ Alignment ViterbiAlign(const AlignmentGraph& graph, MatrixView<const float> logl
   BackPointers back;
   back.frames.reserve(num_frames);
   for (int64_t t = 0; t < num_frames; ++t) {
-    const size_t offset = back.arcs.size();
-    const StepResult step = Step(in_graph, loglikes.row(t), scale, now, next, back.arcs);
+    const size_t offset = back.places.size();
+    const StepResult step = Step(in_graph, loglikes.row(t), scale, now, next, back.places);
     if (!step.sane) CheckLoglikes(graph, loglikes.row(t), t, now);
     const int64_t first = next.begin;
     next.Prune(beam, step.lowest);
     if (next.begin == next.end) return {};
     back.frames.push_back({next.begin, offset + static_cast<size_t>(next.begin - first)});
-    back.arcs.resize(offset + static_cast<size_t>(next.end - first));
+    back.places.resize(offset + static_cast<size_t>(next.end - first));
     std::swap(now, next);
   }
 
@@ -193,8 +189,9 @@ Alignment ViterbiAlign(const AlignmentGraph& graph, MatrixView<const float> logl
   result.ok = true;
   result.arcs.resize(num_frames);
   for (int64_t t = num_frames - 1; t >= 0; --t) {
-    result.arcs[t] = back.arcs[back.frames[t].offset + static_cast<size_t>(state - back.frames[t].begin)];
-    state = SourceOf(graph, result.arcs[t]);
+    const int32_t place = back.places[back.frames[t].offset + static_cast<size_t>(state - back.frames[t].begin)];
+    result.arcs[t] = in_graph.arcs[place].arc;
+    state = in_graph.arcs[place].src;
   }
   return result;
 }

@@ -1,7 +1,7 @@
 #include <algorithm>
-#include <memory>
 #include <vector>
 
+#include "base/aligned.h"
 #include "base/check.h"
 #include "base/team.h"
 #include "lstm/lstm.h"
@@ -30,13 +30,13 @@ template <typename Row>
 struct Workspace {
   std::vector<Row> rows;
   std::vector<const float*> before;
-  std::vector<float> scratch;
+  AlignedFloats scratch;
   std::vector<float> zeros;
 
   explicit Workspace(const LstmShape& shape)
       : rows(shape.batch),
         before(shape.batch),
-        scratch(shape.batch * 4 * PYASR_FOR_ISA(UnitsPerBlock)()),
+        scratch(MakeAlignedFloats(shape.batch * 4 * PYASR_FOR_ISA(UnitsPerBlock)())),
         zeros(4 * shape.units) {}
 };
 
@@ -87,7 +87,7 @@ void Run(const Part& part, const LstmForwardDirection& d, Workspace<ForwardRow>&
                           d.gates == nullptr ? nullptr : d.gates + row * 4 * units,
                           d.cells == nullptr ? running_cell : d.cells + row * units, output};
     }
-    PYASR_FOR_ISA(ForwardStep)(rows.data(), before.data(), num_rows, part.slice, part.packed, scratch.data());
+    PYASR_FOR_ISA(ForwardStep)(rows.data(), before.data(), num_rows, part.slice, part.packed, scratch.get());
     for (int64_t n = 0; n < batch; ++n) {
       if (t >= part.lengths[n] || !part.clock.IsLast(t, part.lengths[n])) continue;
       const int64_t row = t * batch + n;
@@ -123,7 +123,7 @@ void Run(const Part& part, const LstmBackwardDirection& d, Workspace<BackwardRow
                           d.d_first_cell + n * units,
                           d_gates};
     }
-    PYASR_FOR_ISA(BackwardStep)(rows.data(), before.data(), num_rows, part.slice, part.packed, scratch.data());
+    PYASR_FOR_ISA(BackwardStep)(rows.data(), before.data(), num_rows, part.slice, part.packed, scratch.get());
     part.barrier.Wait(part.members);
   }
 }
@@ -140,11 +140,12 @@ void RunAll(const LstmShape& shape, Span<const int64_t> lengths, const Direction
   const int64_t width = PYASR_FOR_ISA(UnitsPerBlock)(), blocks = (shape.units + width - 1) / width;
   const int64_t packed_size = blocks * 4 * shape.units * width;
   // Uninitialised: the member that reads a block has packed it.
-  const std::unique_ptr<float[]> packed(new float[shape.directions * packed_size]);
+  const AlignedFloats packed = MakeAlignedFloats(shape.directions * packed_size);
   const int64_t work = shape.batch * 4 * shape.units * shape.units;
   const int64_t most = shape.directions * std::min(blocks, std::max<int64_t>(work / kLeastWork, 1));
   const int threads = static_cast<int>(std::min<int64_t>(num_threads, most));
-  std::vector<Workspace<Row>> workspaces(threads, Workspace<Row>(shape));
+  std::vector<Workspace<Row>> workspaces;
+  for (int i = 0; i < threads; ++i) workspaces.emplace_back(shape);
   std::vector<Barrier> barriers(shape.directions);
   RunTeam(threads, [&](int member, int size) {
     // Either each direction has members of its own, or each member runs one direction after the other.

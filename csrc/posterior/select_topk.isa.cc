@@ -1,15 +1,18 @@
 // A row is handled in chunks that stay in the first-level cache between two sweeps, the second of which also fetches
-// the chunk to come, so that memory is read once and all the time:
+// the chunk to come (into the second-level cache, for the first holds no more), so that memory is read once and all the
+// time:
 //
 //   1. the highest logit of each of 128 groups. The k-th highest of these is a threshold that at least k logits reach,
 //      and few more do (about 22 for k = 20): the groups of the k best seldom coincide.
-//   2. exp(x - maximum), summed, and a bit for each logit above the threshold.
+//   2. exp(x - maximum), summed, and for stripes with logits above the threshold a bit for each. They are listed
+//      without a branch: whether a stripe has one nobody can foresee.
 //
 // Candidates are then looked up by their bits and sorted by counting, for each, those that come before it: for some
 // 20 of them n^2 comparisons without a branch take less time than few with branches that nobody can foresee.
 //
-// Logits are taken in stripes of 32, whatever the vectors' length, so results are the same bits in every instruction set
-// that fuses multiply-adds. (Unfused, as in baseline, everywhere: a row of 3183 takes a tenth longer with AVX2 on Zen 3.)
+// Logits are taken in stripes of 32, whatever the vectors' length, so results are the same bits in every instruction
+// set that fuses multiply-adds. (Unfused, as in baseline, everywhere: a row of 3183 takes a tenth longer with AVX2 on
+// Zen 3.)
 #include "posterior/select_topk.h"
 
 #include "base/simd_math.h"
@@ -111,6 +114,13 @@ struct GroupMaxima {
   }
 };
 
+// Stripes of a chunk, and a bit for each of their logits that is wanted.
+struct Stripes {
+  int size = 0;
+  uint32_t bits[kChunk / kStripe + 1];
+  int32_t stripe[kChunk / kStripe + 1];
+};
+
 // In the order of their ids where logits are equal.
 struct Candidates {
   int size = 0;
@@ -175,21 +185,22 @@ class RowSelector {
       max_ = maxima.highest;
     }
     threshold_ = maxima.Raised(threshold_, k_);
-    uint32_t above[kChunk / kStripe + 1];
-    sum_ += SumOfExp(chunk, next, above);
+    Stripes above;
+    sum_ += SumOfExp(chunk, next, &above);
     if (sum_ != sum_) return false;  // NaN among the logits
-    above[chunk.num_stripes] = 0;
-    for (int i = 0; i < chunk.num_stripes; i += 2) {
-      uint64_t bits = above[i] | static_cast<uint64_t>(above[i + 1]) << 32;
-      if (bits == 0) continue;
-      if (found_->size > kCapacity - 2 * kStripe) Prune();
-      for (; bits != 0; bits &= bits - 1) Offer(first_id + i * kStripe + __builtin_ctzll(bits));
+    for (int i = 0; i < above.size; ++i) {
+      if (found_->size > kCapacity - kStripe) Prune();
+      uint32_t bits = above.bits[i];
+      do {  // seldom more than once, so that the branch is foreseen
+        Offer(first_id + above.stripe[i] * kStripe + __builtin_ctz(bits));
+        bits &= bits - 1;
+      } while (bits != 0);
     }
     return true;
   }
 
-  // Sets the bits of the logits above the threshold, too.
-  float SumOfExp(const Chunk<T>& chunk, const T* next, uint32_t* above) const {
+  // Also lists the stripes with logits above the threshold.
+  float SumOfExp(const Chunk<T>& chunk, const T* next, Stripes* above) const {
     // Not -inf, from which -inf cannot be subtracted.
     const F32 max = Fill(max_ == -kInfinity ? -__FLT_MAX__ : max_), threshold = Fill(threshold_);
     const char* ahead = reinterpret_cast<const char*>(next);
@@ -199,13 +210,15 @@ class RowSelector {
       F32 part[kVectors]{};
       for (int i = first; i < end; ++i) {
         const T* stripe = chunk.stripe(i);
-        for (size_t byte = 0; byte < kStripe * sizeof(T); byte += 64) __builtin_prefetch(ahead + byte);
+        for (size_t byte = 0; byte < kStripe * sizeof(T); byte += 64) __builtin_prefetch(ahead + byte, 0, 2);
         ahead += kStripe * sizeof(T);
         F32 x[kVectors];
         for (int v = 0; v < kVectors; ++v) x[v] = LoadLogits(stripe + v * kLanes);
         uint32_t bits = 0;
         for (int v = 0; v < kVectors; ++v) bits |= GreaterBits(x[v], threshold) << (v * kLanes);
-        above[i] = bits;
+        above->bits[above->size] = bits;
+        above->stripe[above->size] = i;
+        above->size += bits != 0;
         for (F32& logit : x) logit -= max;
         ExpOfNegative(x);
         for (int v = 0; v < kVectors; ++v) part[v] += x[v];

@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from pyasr.base.errors import ConfigError
 from pyasr.ops.cuda import is_built
+from pyasr.ops.linear import linear
 from pyasr.ops.lstm import lstm_recurrence
 
 CPU_HAS_BF16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
@@ -21,8 +22,9 @@ class LSTM(torch.nn.LSTM):
     """`torch.nn.LSTM` with batch_first=True: the same state_dict, call and results.
 
     backend: "torch"; "native", our recurrence (`pyasr.ops.lstm`), for float32, and on a GPU bfloat16, which differs in
-    rounding and in the random draws of the dropout between layers; "auto", native for float32 on the CPU, where it is
-    at least as fast on all shapes that were measured (benchmarks/lstm.py), else torch. ConfigError for any other.
+    rounding and in the random draws of the dropout between layers; "auto", whichever is faster by benchmarks/lstm.py:
+    native for float32 on the CPU, but torch for sequences of equal lengths without a gradient when they are 8 or more
+    (or, on one thread and with fewer than 512 units, 3 or more), else torch. ConfigError for any other.
 
     Under autocast to bfloat16 on the CPU the large products, three quarters of the work, are in bfloat16; the native
     recurrence keeps its product, gates, cells and outputs in float32, where torch rounds the outputs of every layer. A
@@ -55,7 +57,7 @@ class LSTM(torch.nn.LSTM):
         """As `torch.nn.LSTM.forward`; TypeError where the backend is native and cannot run them."""
         data = frames.data if isinstance(frames, PackedSequence) else frames
         with _autocast_where_it_works(data.device):
-            if not self._is_native(data):
+            if not self._is_native(data) or self._is_for_onednn(frames):
                 return super().forward(frames, state)
             if isinstance(frames, PackedSequence):
                 return self._packed(frames, state)
@@ -99,6 +101,21 @@ class LSTM(torch.nn.LSTM):
             )
         return able and cast in casts and (on_cpu or self.backend == "native")
 
+    def _is_for_onednn(self, frames: Any) -> bool:
+        """Whether "auto" leaves to torch what the native backend can do, too.
+
+        Without a gradient torch computes with oneDNN's LSTM, whose product of a step is no faster than ours, but whose
+        gates are: up to a tenth of the time where they count, with many rows or few units.
+        """
+        if self.backend != "auto" or isinstance(frames, PackedSequence) or frames.dim() != 3:
+            return False
+        if torch.is_autocast_enabled(frames.device.type):
+            return False
+        if torch.is_grad_enabled() and (frames.requires_grad or any(p.requires_grad for p in self.parameters())):
+            return False
+        least = 3 if self.hidden_size < 512 and torch.get_num_threads() == 1 else 8
+        return len(frames) >= least
+
     def _packed(self, packed: PackedSequence, state: Any) -> Any:
         """In the packed order, which is that of descending lengths."""
         self.check_input(packed.data, packed.batch_sizes)
@@ -127,7 +144,7 @@ class LSTM(torch.nn.LSTM):
                 hidden = torch.nn.functional.dropout(hidden, self.dropout, self.training)
             suffixes = [f"_l{layer}{direction}" for direction in directions]
             projected = [
-                torch.nn.functional.linear(
+                linear(
                     hidden,
                     getattr(self, f"weight_ih{suffix}"),
                     getattr(self, f"bias_ih{suffix}") + getattr(self, f"bias_hh{suffix}"),

@@ -80,9 +80,11 @@ def read_header(data: bytes) -> CutEntry | None:
     if magic != SKIPPABLE or len(rest) + 4 != length or zlib.crc32(rest) != checksum or length < 20 + 8 * blocks:
         return None
     numbers = struct.unpack_from(f"<{2 * blocks}I", rest, 16)
-    return CutEntry(
-        rest[16 + 8 * blocks :].decode(), num_rows, Summary(*summary), numbers[:blocks], numbers[blocks:]
-    )
+    try:
+        cut_id = rest[16 + 8 * blocks :].decode()
+    except UnicodeDecodeError:
+        return None
+    return CutEntry(cut_id, num_rows, Summary(*summary), numbers[:blocks], numbers[blocks:])
 
 
 class ShardIndex:

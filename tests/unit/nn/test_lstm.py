@@ -200,6 +200,19 @@ def test_bad_calls_fail_as_torchs_do():
                 lstm(*call)
 
 
+def test_auto_leaves_large_batches_without_a_gradient_to_torch():
+    torch.manual_seed(0)
+    ours, theirs = LSTM(5, 12, 2), torch.nn.LSTM(5, 12, 2, batch_first=True)
+    theirs.load_state_dict(ours.state_dict())
+    few, many = torch.randn(2, 7, 5), torch.randn(8, 7, 5)
+    with torch.no_grad():
+        assert torch.equal(ours(many)[0], theirs(many)[0])
+        assert not torch.equal(ours(few)[0], theirs(few)[0])  # the same but for the last bits
+        assert_same(ours(few), theirs(few))
+    assert not torch.equal(ours(many)[0], theirs(many)[0])
+    assert_same_calls(ours, theirs, many)
+
+
 @pytest.mark.parametrize("whole", [True, False])
 def test_compiled(whole):
     """torch.compile steps around LSTMs, whoever wrote them, unless it is told not to."""
