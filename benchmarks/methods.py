@@ -49,7 +49,7 @@ EMULATED = {
     "BMUF": DistOptions(method="bmuf", bmuf=_BMUF),
     "GTC + BMUF": DistOptions(method="gtc+bmuf", group_size=GROUP, gtc=_GTC, bmuf=_BMUF),
 }
-NAMES = (*TORCH, *EMULATED)
+NAMES = ("DDP", *TORCH, "GTC", "BMUF", "GTC + BMUF")
 
 
 def train(workers: Workers | TorchWorkers, data: Data, lr: float, steps: int) -> list[tuple[int, float]]:

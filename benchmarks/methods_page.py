@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import matplotlib.figure
+from matplotlib.ticker import NullFormatter
 
 from pyasr.base.artifact import atomic_path
 from pyasr.run.plan import Costs, Work, step_compute_s, step_s
@@ -107,6 +108,7 @@ def draw(losses: Losses, setting: Setting, path: Path) -> None:
     panels[0].set(xlabel="steps: samples", ylabel="dev loss, nats a frame", title="equal samples")
     for panel, g in zip(panels[1:], GBPS):
         panel.set(xscale="log", xlabel="simulated seconds", title=f"equal time, links of {g:g} Gbit/s")
+        panel.xaxis.set_minor_formatter(NullFormatter())
     panels[-1].axis("off")
     panels[-1].legend(*panels[0].get_legend_handles_labels(), loc="center", frameon=False)
     with atomic_path(path) as temporary:
