@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import matplotlib.figure
+from matplotlib.ticker import NullFormatter
 
 from pyasr.base.artifact import atomic_path
 from pyasr.run.plan import Costs, Work, step_compute_s, step_s
@@ -20,7 +21,7 @@ Losses = Mapping[str, Mapping[float, Sequence[tuple[int, float]]]]
 
 @dataclass(frozen=True)
 class Setting:
-    """Of the trainings. density: of GTC; group: of two tiers; warmup: steps with plain all-reduce, but for BMUF."""
+    """Of the trainings. density: of GTC; group: of two tiers; warmup: first steps, at whose end the clock begins."""
 
     names: tuple[str, ...]
     size: int
@@ -48,7 +49,7 @@ def read_losses(path: Path) -> Losses:
 
 
 def seconds(name: str, step: int, gbps: float, setting: Setting) -> float:
-    """When a step has been taken, by the planner's model of the student of 24 M weights."""
+    """When a step has been taken, after the warm-up, by the planner's model of the student of 24 M weights."""
     work = Work(hours=0, annotated_hours=0, sync_every=setting.sync_every, group=setting.group)
     bits = 1.04 * (math.log2(math.e / setting.density) + 1)  # the entropy of a word, and what the code takes besides
     costs = Costs(link_bytes_s=gbps * 1e9 / 8, density=setting.density, bits_per_word=bits)
@@ -64,8 +65,7 @@ def seconds(name: str, step: int, gbps: float, setting: Setting) -> float:
     else:
         bf16 = replace(work, gradient_bytes=2)
         own = {"DDP": of("ddp"), "DDP bf16 hook": of("ddp", bf16), "GTC": of("gtc"), "GTC + BMUF": of("gtc+bmuf")}[name]
-    first = own if name in ("BMUF", "DDP bf16 hook") else of("ddp")
-    return min(step, setting.warmup) * first + max(0, step - setting.warmup) * own
+    return (step - setting.warmup) * own
 
 
 def best(by_rate: Mapping[float, Sequence[tuple[int, float]]]) -> float:
@@ -74,7 +74,7 @@ def best(by_rate: Mapping[float, Sequence[tuple[int, float]]]) -> float:
 
 
 def table(losses: Losses, setting: Setting) -> str:
-    """Markdown. At equal time: when the first of all has seen all samples; the last look at the others before that."""
+    """Markdown. At equal time: when the first of all has seen all samples; the last look at the others until then."""
     shown = {name: (best(losses[name]), losses[name][best(losses[name])]) for name in setting.names if name in losses}
     ends = {g: min(seconds(name, found[-1][0], g, setting) for name, (_, found) in shown.items()) for g in GBPS}
     heads = [f"{g:g} Gbit/s, {ends[g]:.1f} s" for g in GBPS]
@@ -103,11 +103,12 @@ def draw(losses: Losses, setting: Setting, path: Path) -> None:
         options = {"color": f"C{number}", "linestyle": style, "label": name}
         panels[0].plot([step for step, _ in found], [loss for _, loss in found], **options)
         for panel, g in zip(panels[1:], GBPS):
-            times = [seconds(name, step, g, setting) for step, _ in found]
-            panel.plot(times, [loss for _, loss in found], **options)
+            later = [(seconds(name, step, g, setting), loss) for step, loss in found if step > setting.warmup]
+            panel.plot(*zip(*later), **options)
     panels[0].set(xlabel="steps: samples", ylabel="dev loss, nats a frame", title="equal samples")
     for panel, g in zip(panels[1:], GBPS):
         panel.set(xscale="log", xlabel="simulated seconds", title=f"equal time, links of {g:g} Gbit/s")
+        panel.xaxis.set_minor_formatter(NullFormatter())
     panels[-1].axis("off")
     panels[-1].legend(*panels[0].get_legend_handles_labels(), loc="center", frameon=False)
     with atomic_path(path) as temporary:

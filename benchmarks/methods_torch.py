@@ -14,7 +14,7 @@ from torch.distributed.optim import PostLocalSGDOptimizer
 from torch.nn.parallel import DistributedDataParallel
 
 RANKS = {f"PowerSGD rank {rank}": rank for rank in (1, 2, 4)}
-TORCH = ("DDP", "DDP bf16 hook", *RANKS, "post-local SGD")
+TORCH = ("DDP bf16 hook", *RANKS, "post-local SGD")
 
 
 class TorchWorkers:
