@@ -70,7 +70,7 @@ class K2Searcher:
 class K2LatticeSearcher:
     """Does what `pyasr.decode.lattice_search.LatticeSearcher` does, with the same arguments.
 
-    device: as for `K2Searcher`. Lattices hold the same paths within the beam; above it, k2 keeps a few less.
+    device: as for `K2Searcher`. Lattices hold the same paths in fewer arcs, since epsilons are part of the others.
     """
 
     def __init__(
