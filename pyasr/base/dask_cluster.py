@@ -30,6 +30,7 @@ from pyasr.base.executor import THREAD_VARIABLES
 _IDLE_S = 300  # shorter, and workers would go and queue again between the phases of a stage
 _ENDED_S = 60.0  # a job none of whose workers was there for so long; a nanny takes seconds to start one again
 _LOOK_EVERY_S = 30.0
+_JOINED = "pyasr-joined"
 
 
 class DaskExecutor(concurrent.futures.Executor):
@@ -147,8 +148,19 @@ def connect(spec: str, folders: Sequence[Path] = ()) -> DaskExecutor:
             raise ConfigError(f"--executor {spec}: no Dask scheduler answers there ({error})") from error
     kind, _, count = spec.partition(":")
     cluster = make_batch_cluster(kind)
+    cluster.scheduler.add_plugin(_Joined(), name=_JOINED)
     cluster.adapt(_Adaptive, maximum=int(count), interval="1s", wait_count=_IDLE_S)
     return DaskExecutor(distributed.Client(cluster, set_as_default=False), folders, cluster, int(count))
+
+
+class _Joined(distributed.SchedulerPlugin):
+    """Names of all workers that were ever there, however briefly."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def add_worker(self, scheduler: distributed.Scheduler, worker: str) -> None:
+        self.names.add(str(scheduler.workers[worker].name))
 
 
 class _Adaptive(distributed.Adaptive):
@@ -156,9 +168,10 @@ class _Adaptive(distributed.Adaptive):
 
     async def recommendations(self, target: int) -> dict:
         seen, now = vars(self).setdefault("_seen", {}), time.monotonic()
-        here = {str(name) for name in self.observed}
+        here, joined = {str(name) for name in self.observed}, self.cluster.scheduler.plugins[_JOINED].names
         for job, spec in self.cluster.worker_spec.items():
-            if any(f"{job}{suffix}" in here for suffix in spec.get("group", [""])):
+            workers = {f"{job}{suffix}" for suffix in spec.get("group", [""])}
+            if workers & here or (workers & joined and job not in seen):
                 seen[job] = now
         ended = [job for job, last in seen.items() if now - last > _ENDED_S]
         for job in ended:
