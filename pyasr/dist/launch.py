@@ -42,6 +42,11 @@ def join(timeout_s: float, deterministic: bool = False) -> Comm:
     return ProcessGroupComm(deterministic=deterministic, timeout=timeout)
 
 
+def leave() -> None:
+    """The end of `join`: threads of a group that is still there when Python ends can abort the process."""
+    dist.destroy_process_group()
+
+
 class Jobs:
     """What worker 0 tells the others to do, over a gloo group of its own that may be silent for days."""
 

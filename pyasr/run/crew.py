@@ -7,14 +7,15 @@ all stages but those of training run once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from datetime import timedelta
 from functools import partial
 from typing import TypeVar
 
 from pyasr.base.errors import ConfigError, PyasrError
-from pyasr.dist.comm import Comm
+from pyasr.dist.comm import Comm, ProcessGroupComm
 from pyasr.dist.emulate import run_emulated
-from pyasr.dist.launch import Jobs, join, started_rank, started_workers
+from pyasr.dist.launch import Jobs, join, leave, started_rank, started_workers
 from pyasr.dist.options import DistOptions
 from pyasr.dist.workers import Workers
 
@@ -23,26 +24,31 @@ Training = Callable[[Workers], Result]
 
 
 class Crew:
-    """The workers of a run. options: None: the recipe has no section train.dist."""
+    """The workers that train a process' networks. Under torchrun, making it joins them: there is one a process.
 
-    def __init__(self, options: DistOptions | None) -> None:
-        self.options = options or DistOptions()
-        self.rank, self._comm, self._jobs = started_rank(), None, None
+    options: of each training to come; None: of one without a section train.dist. ConfigError when several real workers
+    cannot train like that.
+    """
+
+    def __init__(self, options: Iterable[DistOptions | None]) -> None:
+        self.rank, self._jobs = started_rank(), None
         if started_workers() > 1:
-            _check(self.options)
-            self._comm = join(self.options.timeout_s, self.options.deterministic)
+            wanted = [each or DistOptions() for each in options]
+            for each in wanted:
+                _check(each)
+            join(max(each.timeout_s for each in wanted))
             self._jobs = Jobs()
 
-    def train(self, training: Training[Result], options: DistOptions | None = None) -> Result:
+    def train(self, training: Training[Result], options: DistOptions | None) -> Result:
         """training(workers) on every worker; worker 0's result. `training` is a partial of an importable function.
 
-        options: of this training; None: the crew's.
+        options: a recipe's section train.dist; None: it has none.
         """
-        options = options or self.options
+        options = options or DistOptions()
         if self._jobs is not None:
             _check(options)
             self._jobs.tell((training, options))
-            return training(Workers(options, self._comm))
+            return training(_together(options))
         size = options.emulated_workers
         return run_emulated(size, partial(_emulated, training, options))[0] if size > 1 else training(Workers(options))
 
@@ -54,14 +60,16 @@ class Crew:
             except RuntimeError as error:
                 raise PyasrError(f"worker {self.rank}: worker 0 has ended; see its output ({error})") from error
             if job is None:
+                leave()
                 return
             training, options = job
-            training(Workers(options, self._comm))
+            training(_together(options))
 
     def dismiss(self) -> None:
         """By worker 0, when the recipe is done."""
         if self._jobs is not None:
             self._jobs.tell(None)
+            leave()
 
 
 def _check(options: DistOptions) -> None:
@@ -73,6 +81,11 @@ def _check(options: DistOptions) -> None:
         )
     if options.emulated_workers > 1:
         raise ConfigError("train.dist.emulated_workers is for a single process: leave it out under torchrun")
+
+
+def _together(options: DistOptions) -> Workers:
+    """Real workers, this one among them."""
+    return Workers(options, ProcessGroupComm(None, options.deterministic, timedelta(seconds=options.timeout_s)))
 
 
 def _emulated(training: Training[Result], options: DistOptions, comm: Comm) -> Result:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +30,7 @@ from pyasr.base.artifact import digest, plain
 from pyasr.base.config import Options, line_of, read_toml, validate
 from pyasr.base.errors import ConfigError
 from pyasr.report.claim_options import ClaimOptions
+from pyasr.run.crew import Crew
 from pyasr.run.recipe import Recipe, find_recipe, load_recipe, parse_setting, recipe_name
 from pyasr.run.stage import Context
 from pyasr.run.stages import SYSTEMS
@@ -182,6 +183,12 @@ def load_experiment(
         like=path.parent / options.like if options.like else None,
         claims=options.claim,
     )
+
+
+def with_crew(experiment: Experiment, crew: Crew) -> Experiment:
+    """Its runs train their networks with these workers."""
+    runs = (replace(run, context=replace(run.context, shared_crew=crew)) for run in experiment.runs)
+    return replace(experiment, runs=tuple(runs))
 
 
 def _read(path: Path) -> ExperimentOptions:

@@ -11,12 +11,12 @@ import typer
 
 from pyasr.base.errors import ConfigError
 from pyasr.base.executor import SPECS
-from pyasr.dist.launch import started_workers
 from pyasr.report.comparison import ALL, NOISY, Results
 from pyasr.report.comparison_text import Table, caption, default_conditions, difference_table, markdown, wer_table
 from pyasr.report.results_table import read_table
 from pyasr.run.console import say, show_table
-from pyasr.run.experiment import load_experiment
+from pyasr.run.crew import Crew
+from pyasr.run.experiment import load_experiment, with_crew
 from pyasr.run.experiment_runs import run_experiment, show_plan
 from pyasr.run.interrupt import raise_when_interrupted
 from pyasr.run.stages import stages_for
@@ -54,17 +54,21 @@ def experiment(
 
     A run goes into a folder of its own, and its rows into the table as soon as it ends. Interrupted or killed, the same
     command goes on from there: what is in the table, made with the same options by the same code, is not repeated.
-    A stage that another run has finished in the same way is taken over from it ("shared from").
+    A stage that another run has finished in the same way is taken over from it ("shared from"). Under torchrun the
+    workers train the networks of each run together, as train.dist says; the rest is done by the first.
     """
-    if started_workers() > 1:
-        raise ConfigError("an experiment is run by one process: leave out torchrun, use train.dist.emulated_workers")
     loaded = load_experiment(file, exp, table, corpus_dir, noise_dir, executor, setting or ())
     if dry_run:
         show_plan(loaded, stages_for(loaded.systems))
         return
+    crew = Crew(dist for run in loaded.runs for dist in run.context.recipe.train.every_dist())
+    if crew.rank:
+        crew.follow()
+        return
     raise_when_interrupted()
     try:
-        run_experiment(loaded, stages_for(loaded.systems), keep_going)
+        run_experiment(with_crew(loaded, crew), stages_for(loaded.systems), keep_going)
+        crew.dismiss()
     except KeyboardInterrupt:
         print("interrupted: the same command goes on from here", file=sys.stderr, flush=True)
         os._exit(130)  # workers die with this process; a regular exit would wait for their jobs

@@ -27,11 +27,12 @@ class Context:
     corpus_dir: Path | None = None
     noise_dir: Path | None = None
     executor_spec: str = "processes"
+    shared_crew: Crew | None = None
 
     @cached_property
     def crew(self) -> Crew:
-        """The workers that train networks. Under torchrun, making it joins them."""
-        return Crew(self.recipe.train.dist)
+        """The workers that train networks; of its own, unless there is one that several contexts share."""
+        return self.shared_crew or Crew(self.recipe.train.every_dist())
 
     @cached_property
     def executor(self) -> Executor:
@@ -41,7 +42,7 @@ class Context:
 
     def __getstate__(self) -> dict[str, Any]:
         """Sent to another worker, a context is without what belongs to this process."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("crew", "executor")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("crew", "shared_crew", "executor")}
 
     def close(self) -> None:
         """Let the workers, if there are any, end with the job that they are at."""

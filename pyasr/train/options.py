@@ -135,6 +135,10 @@ class TrainSections(Options):
     student: StudentOptions = StudentOptions()
     dist: DistOptions | None = None
 
+    def every_dist(self) -> tuple[DistOptions | None, ...]:
+        """How workers train together: in all trainings but perhaps the student's, and in that if it differs."""
+        return (self.dist, *([] if self.student.dist is None else [self.student.dist]))
+
     def of_student(self) -> TrainOptions:
         """All options of the student."""
         student = self.student

@@ -16,10 +16,12 @@ def job(name, workers):
 if __name__ == "__main__":
     from tests_crew_job import job  # as an importable function, which workers can be sent
 
-    crew = Crew(DistOptions(method=sys.argv[1]))
+    given, bmuf = DistOptions(method=sys.argv[1]), DistOptions(method="bmuf")
+    crew = Crew([given, bmuf])
     if crew.rank:
         crew.follow()
     else:
-        assert [crew.train(partial(job, name)) for name in ("first", "second")] == [("first", 3.0), ("second", 3.0)]
-        assert crew.train(partial(job, "third"), DistOptions(method="bmuf")) == ("third", 3.0)
+        told = [crew.train(partial(job, name), given) for name in ("first", "second")]
+        assert told == [("first", 3.0), ("second", 3.0)]
+        assert crew.train(partial(job, "third"), bmuf) == ("third", 3.0)
         crew.dismiss()

@@ -37,8 +37,9 @@ def test_several_workers_need_a_method(tmp_path):
 
 
 def test_alone_and_emulated():
-    assert Crew(None).train(job) == ("job", 0, 1.0)
-    crew = Crew(DistOptions(method="bmuf", emulated_workers=3))
-    assert crew.train(partial(job, name="emulated")) == ("emulated", 0, 6.0)
+    assert Crew([None]).train(job, None) == ("job", 0, 1.0)
+    bmuf = DistOptions(method="bmuf", emulated_workers=3)
+    crew = Crew([bmuf])
+    assert crew.train(partial(job, name="emulated"), bmuf) == ("emulated", 0, 6.0)
     assert crew.train(job, DistOptions(method="gtc", emulated_workers=2)) == ("job", 0, 3.0)
     crew.dismiss()

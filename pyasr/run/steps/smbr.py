@@ -51,7 +51,8 @@ def _train(context: Context, system: str) -> Digest:
             if generation:
                 lattices = work / "lattices"
                 make_all(setup, network, lattices)
-            context.crew.train(partial(train_generation, setup, network, lattices, work))
+            training = partial(train_generation, setup, network, lattices, work)
+            context.crew.train(training, context.recipe.train.dist)
         network = work / "network"
         rows += [{**row, "generation": generation} for row in read_jsonl(work / "log.jsonl")]
         skipped += _skipped(work)

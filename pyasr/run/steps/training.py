@@ -45,7 +45,7 @@ def train(
     log_priors = log_priors_of(hard_targets(targets, "transcribed").senones, senones.num_senones)
     seed = context.recipe.seed
     training = partial(train_network, data, options, log_priors, senones.fingerprint, seed, folder, system, say_row)
-    network, log = context.crew.train(training, dist)
+    network, log = context.crew.train(training, dist or context.recipe.train.dist)
     best = min(log, key=lambda row: row["dev_loss"])
     frames = sum(row.get(f"frames_{source}", 0) for row in log for source in sources)
     return {
