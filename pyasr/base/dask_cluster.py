@@ -9,6 +9,7 @@ from __future__ import annotations
 import concurrent.futures
 import logging
 import os
+import signal
 import sys
 import time
 import uuid
@@ -183,7 +184,10 @@ class _Adaptive(distributed.Adaptive):
 
 def make_batch_cluster(kind: str) -> Any:
     """A cluster whose workers, of one thread each, are jobs of a batch system; it has none yet."""
+    interrupt = signal.getsignal(signal.SIGINT)
     import dask_jobqueue  # here: who gives an address does not need it
+
+    signal.signal(signal.SIGINT, interrupt)  # which that import has taken for itself
 
     wanted = dask.config.get(f"jobqueue.{kind}")
     if not (wanted["cores"] and wanted["memory"]):

@@ -45,15 +45,16 @@ TIMED = ("stages/*", ".lock", "results.json", "report.html", "*/tensorboard/*", 
 
 
 def content(exp):
-    """Every file of a run but those that hold times; of the posterior store what is in it, as its shards depend on who
-    was first; of training logs all that is no time."""
+    """Every file of a run but those that hold times; of the posterior stores what is in them, as their shards depend
+    on who was first; of training logs all that is no time."""
     paths = {str(path.relative_to(exp)): path for path in sorted(exp.rglob("*")) if path.is_file()}
-    left_out = (*TIMED, "targets/store/*")
+    left_out = (*TIMED, "targets*/store/*")
     files = {
         name: path.read_bytes() for name, path in paths.items() if not any(fnmatch(name, wild) for wild in left_out)
     }
-    store = PosteriorStore.open(exp / "targets" / "store")
-    files |= {f"posteriors of {cut_id}": store.packed(cut_id).numpy().tobytes() for cut_id in sorted(store)}
+    for name in ("targets", "targets_smbr"):
+        store = PosteriorStore.open(exp / name / "store")
+        files |= {f"{name} of {cut_id}": store.packed(cut_id).numpy().tobytes() for cut_id in sorted(store)}
     for path in exp.rglob("log.jsonl"):
         rows = [{k: v for k, v in row.items() if k not in ("seconds", "frames_per_s")} for row in read_jsonl(path)]
         files[str(path)[len(str(exp)) :]] = rows

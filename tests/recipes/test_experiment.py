@@ -63,7 +63,8 @@ def pair(demo, tmp_path_factory):
 
 def test_shared_and_resumed_stages_hold_the_bits_of_a_run_by_itself(pair, demo):
     ours, theirs = pair[0] / "exp" / "pair" / "plain-seed3", demo[0] / "exp"
-    for name in ("lang", "features", "conditions", "gmm", "decode", "score"):
+    whole = ("lang", "features", "conditions", "gmm")
+    for name in (*whole, *(f"{folder}/{system}" for folder in ("decode", "score") for system in ("tri", "tri_sat"))):
         files = {path.relative_to(theirs) for path in (theirs / name).rglob("*") if path.is_file()}
         assert files and files == {path.relative_to(ours) for path in (ours / name).rglob("*") if path.is_file()}
         assert [file for file in files if (ours / file).read_bytes() != (theirs / file).read_bytes()] == []
@@ -75,7 +76,8 @@ def test_what_does_not_differ_is_shared_and_nothing_else(pair):
     # A kill between a stage's sidecar and the removal of what declared it begun leaves the latter, which does no harm.
     names = [path.stem for path in plain.glob("stages/*.json") if not path.stem.endswith(".started")]
     shared = {name for name in names if read_sidecar(plain, name).shared_from}
-    assert {"lang", "features", "mono", "tri", "lda", "conditions", "decode_mono", "decode_tri"} <= shared
+    assert {"lang", "features", "mono", "tri", "lda", "conditions", "decode_tri"} <= shared
+    assert not {"decode_mono", "teacher", "student"} & set(names)  # of other systems than those asked for
     assert not shared & {"corpus", "validate", "sat", "decode_tri_sat", "score"}
     files = [path for name in ("features", "gmm/tri", "decode/tri") for path in (small / name).rglob("*")]
     assert all(os.path.samefile(path, plain / path.relative_to(small)) for path in files if path.is_file())

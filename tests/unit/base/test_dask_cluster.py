@@ -184,7 +184,9 @@ def test_workers_as_jobs_of_slurm(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("OMP_NUM_THREADS", "4")  # the batch system hands it on
     monkeypatch.setattr("pyasr.base.dask_cluster._ENDED_S", 1.0)
+    interrupt = signal.getsignal(signal.SIGINT)
     with describe("slurm", **BATCH), make_executor("slurm:2", [tmp_path]) as executor:
+        assert signal.getsignal(signal.SIGINT) is interrupt
         assert executor.jobs_ahead == 4
         squares = iterate_jobs(executor, slow_square, range(100), "squares")
         assert next(squares) == 0
