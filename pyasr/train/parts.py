@@ -61,6 +61,12 @@ class Checkpoints:
 
         Of as many workers as there are now, the other workers' are None. DataError when it is damaged.
         """
+        states = self._read()
+        # Nobody goes on before all have read: of a training that was done, worker 0 removes the checkpoint at once.
+        self.comm.gather(torch.tensor([int(states is not None)])).wait()
+        return states
+
+    def _read(self) -> list[dict[str, Any]] | None:
         candidates = sorted(self._folders(), reverse=True)
         complete = next((folder for folder in candidates if (folder / _MANIFEST).exists()), None)
         if complete is None:

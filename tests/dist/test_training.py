@@ -110,6 +110,20 @@ def test_emulated_equal_real_workers_and_resume_is_exact(run_workers, data, tmp_
     assert [row["dev_loss"] for row in log] == whole[0][1] and log[-1]["frames_transcribed"] > 100
 
 
+def test_killed_before_its_checkpoint_is_removed_nothing_is_trained_again(data, tmp_path):
+    """Worker 0 has nothing to wait for, but must not remove what the others have yet to read."""
+
+    def end(comm):
+        made = trainer(comm, data, tmp_path, METHODS["bmuf"], options(checkpoint_s=1e-9))
+        made.run()
+        made.checkpoints.remove()
+        return [p.flatten().tolist() for p in made.model.parameters()]
+
+    done = run_emulated(2, lambda comm: train(comm, data, tmp_path, METHODS["bmuf"]))
+    assert run_emulated(2, end) == [weights for weights, _, _ in done]
+    assert not list(tmp_path.rglob("checkpoint*"))
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_it_learns_by_every_method(data, tmp_path, method):
     chosen = options(phases=(PhaseOptions(max_sub_epochs=12),), optimiser=OptimiserOptions(kind="sgd", lr=1.0))
@@ -219,7 +233,7 @@ def test_the_learning_rate_follows_its_rule():
 
 
 def test_options_that_cannot_be_are_refused():
-    with pytest.raises(ConfigError, match="how they train together"):
+    with pytest.raises(ConfigError, match="how they train"):
         run_emulated(2, lambda comm: Workers(DistOptions(), comm))
     with pytest.raises(ConfigError, match="groups of that size"):
         run_emulated(3, lambda comm: Workers(DistOptions(method="gtc+bmuf", group_size=2), comm))
