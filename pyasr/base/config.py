@@ -12,7 +12,7 @@ import sys
 import typing
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import pydantic
 
@@ -28,6 +28,19 @@ class Options(pydantic.BaseModel):
     """Immutable options; unknown keys are refused, types are not coerced from text."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+
+class GrownOptions(Options):
+    """Options of which some, `newer`, are left out of what is dumped while they have their defaults: results that were
+    made before there were these stay up to date."""
+
+    newer: ClassVar[tuple[str, ...]] = ()
+
+    @pydantic.model_serializer(mode="wrap")
+    def _without_newer_defaults(self, dump: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
+        defaults = {name: type(self).model_fields[name].default for name in self.newer}
+        at_default = {name for name, default in defaults.items() if getattr(self, name) == default}
+        return {name: value for name, value in dump(self).items() if name not in at_default}
 
 
 Model = TypeVar("Model", bound=pydantic.BaseModel)

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import pydantic
 
-from pyasr.base.config import Options
+from pyasr.base.config import GrownOptions
 
 Backend = Literal["kaldi", "k2"]
 
 
-class SearchOptions(Options):
+class SearchOptions(GrownOptions):
     """What all searches in graphs have. k2 is not installed with pyasr; it uses a GPU where there is one."""
 
+    newer = ("backend",)
     backend: Backend = pydantic.Field("kaldi", description="library that searches: kaldi (kaldi-decoder) or k2")
-
-    @pydantic.model_serializer(mode="wrap")
-    def _only_what_was_chosen(self, dump: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without the backend unless it is k2: what was made before there was a choice stays up to date."""
-        return {name: value for name, value in dump(self).items() if (name, value) != ("backend", "kaldi")}
 
 
 class DecodeOptions(SearchOptions):

@@ -50,13 +50,13 @@ def identify(
 
 
 def flat_options(recipe: Recipe, sections: tuple[str, ...]) -> dict[str, Any]:
-    """The options below the dotted names `sections`, each under its full dotted name; a section that is absent adds
-    none."""
+    """The options below the dotted names `sections`, each under its full dotted name; a section that is absent, or an
+    option that is not dumped, adds none."""
     flat: dict[str, Any] = {}
     for section in sections:
         value: Any = plain(recipe)
         for key in section.split("."):
-            value = value[key]
+            value = None if value is None else value.get(key)
         if value is not None:
             _flatten(section, value, flat)
     return flat

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import pydantic
 
 from pyasr.align.options import NetworkAlignOptions
-from pyasr.base.config import Options
+from pyasr.base.config import GrownOptions, Options
 from pyasr.dist.options import DistOptions
 from pyasr.features.augment import AugmentOptions
 from pyasr.nn.options import NetworkOptions, TeacherNetworkOptions
@@ -95,7 +95,7 @@ class AlignerOptions(TeacherOptions):
     align: NetworkAlignOptions = NetworkAlignOptions()
 
 
-class StudentOptions(Options):
+class StudentOptions(GrownOptions):
     """What sets the student apart from `supervised`; all else it shares, so that the two can be compared.
 
     min_posterior: of the untranscribed cuts those are left out whose highest posterior is lower on average: the
@@ -106,6 +106,7 @@ class StudentOptions(Options):
     together, where that differs from train.dist.
     """
 
+    newer = ("weight", "buffer_manifests", "untranscribed_share", "dist")
     min_posterior: float = pydantic.Field(0.0, ge=0, le=1)
     weight: Literal["none", "posterior"] = "none"
     buffer_manifests: int = pydantic.Field(4, ge=1)
@@ -116,11 +117,6 @@ class StudentOptions(Options):
     transcribed_lr_factor: float = pydantic.Field(
         1.0, gt=0, description="multiplies the learning rate on transcribed batches"
     )
-
-    @pydantic.model_serializer(mode="wrap")
-    def _without_absent(self, serialise: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Absent options add nothing to a fingerprint: students trained before there were these are still theirs."""
-        return {name: value for name, value in serialise(self).items() if value is not None}
 
 
 class TrainSections(Options):
@@ -162,12 +158,13 @@ class SmbrOptimiserOptions(OptimiserOptions):
     clip_norm: float = pydantic.Field(1.0, gt=0, description="largest norm of a gradient; more is scaled down")
 
 
-class SmbrOptions(Options):
+class SmbrOptions(GrownOptions):
     """Section `smbr`: sequence training of teacher and student on the transcribed part.
 
     All that is not said here is as in the training before: `train.teacher`, or `train.supervised` for the student.
     """
 
+    newer = ("relabel",)
     on: bool = pydantic.Field(False, description="false: no systems teacher_smbr and student_smbr")
     lattices: LatticeOptions = LatticeOptions()
     draws: int = pydantic.Field(1, ge=1, description="lattices an utterance, augmented each its own way, in turns")
