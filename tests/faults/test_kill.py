@@ -56,9 +56,14 @@ def content(exp):
         store = PosteriorStore.open(exp / name / "store")
         files |= {f"{name} of {cut_id}": store.packed(cut_id).numpy().tobytes() for cut_id in sorted(store)}
     for path in exp.rglob("log.jsonl"):
-        rows = [{k: v for k, v in row.items() if k not in ("seconds", "frames_per_s")} for row in read_jsonl(path)]
+        rows = [{k: v for k, v in row.items() if not is_time(k)} for row in read_jsonl(path)]
         files[str(path)[len(str(exp)) :]] = rows
     return files
+
+
+def is_time(name):
+    """Of a value in a training log."""
+    return name == "seconds" or name.endswith("_s")
 
 
 def figures(exp):
