@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jinja2
-
 from pyasr.report import claim_figures
 from pyasr.report.claims import FAILS, HOLDS, INCOMPLETE, SHOWN, UNDECIDED, Compared, Declared, Judged
 from pyasr.report.claims_text import (
@@ -20,6 +18,7 @@ from pyasr.report.claims_text import (
     rerun_commands,
     table_rows,
 )
+from pyasr.report.template import template
 
 _CLASSES = {HOLDS: "holds", FAILS: "fails", UNDECIDED: "undecided", INCOMPLETE: "incomplete", SHOWN: "shown"}
 
@@ -29,15 +28,8 @@ def render_claims(
     made_by: str, notes: Sequence[str],
 ) -> str:  # fmt: skip
     """The page as HTML. It needs no other file and no network. facts: {label: text} for its head."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pyasr.report", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     counts = Counter(found.verdict for found in judged)
-    return environment.get_template("claims.html.j2").render(
+    return template("claims.html.j2").render(
         title=title,
         introduction=INTRODUCTION,
         facts=facts,

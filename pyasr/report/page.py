@@ -6,13 +6,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from pyasr.base.artifact import write_text
 from pyasr.base.errors import DataError
 from pyasr.report import figures, format
 from pyasr.report.collect import Run, collect
 from pyasr.report.examples import Example, alignment_examples
+from pyasr.report.template import template
 from pyasr.report.words import confusions, speaker_rates, worst
 
 _ERRORS_SHOWN = 6
@@ -30,14 +29,7 @@ def write_report(exp: Path, out: Path) -> None:
 
 def render(run: Run, examples: list[Example]) -> str:
     """The page as HTML."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pyasr.report", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html.j2").render(
+    return template("page.html.j2").render(
         title=run.results.get("recipe") or "a run without results",
         facts=_facts(run),
         wer=_wer(run),
