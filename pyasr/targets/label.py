@@ -59,9 +59,7 @@ def label_cuts(
 def _label_job(
     network_folder: Path, store_folder: Path, phases: int, temperature: float, cuts: list[Any]
 ) -> list[SkipRow]:
-    store = PosteriorStore.open(store_folder)
-    labeller = Labeller(Network.load(network_folder), store.k, phases, temperature)
-    return label_part(labeller, store, cuts, batch_s=0)
+    return _label(network_folder, PosteriorStore.open(store_folder), phases, temperature, cuts)
 
 
 def label_manifests(
@@ -88,8 +86,14 @@ def _label_manifest(
     network_folder: Path, store_folder: Path, phases: int, temperature: float, path: Path
 ) -> tuple[list[SkipRow], int]:
     store, cuts = PosteriorStore.open(store_folder, part_of(path.name)), list(iterate_cuts(path))
+    return _label(network_folder, store, phases, temperature, cuts), len(cuts)
+
+
+def _label(
+    network_folder: Path, store: PosteriorStore, phases: int, temperature: float, cuts: list[Any]
+) -> list[SkipRow]:
     labeller = Labeller(Network.load(network_folder), store.k, phases, temperature)
-    return label_part(labeller, store, cuts, batch_s=0), len(cuts)
+    return label_part(labeller, store, cuts, batch_s=0)
 
 
 def label_part(
