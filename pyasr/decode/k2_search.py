@@ -8,7 +8,6 @@ it widens or narrows bit by bit over the next frames, and for the last five fram
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ import torch
 from pyasr.decode.k2_install import import_k2
 from pyasr.decode.lattice_search import finished
 from pyasr.decode.raw_lattice import RawLattice
-from pyasr.decode.search import MIN_ACTIVE, Hypothesis, check_graph, check_loglikes, no_path, with_graph_of
+from pyasr.decode.search import MIN_ACTIVE, Hypothesis, InGraph, check_graph, check_loglikes, no_path
 from pyasr.lang.epsilon_free import FINAL, STOP, EpsilonFree, remove_epsilons
 from pyasr.lang.fst_arrays import FstArrays
 from pyasr.lang.hclg import add_word_penalty
@@ -28,7 +27,7 @@ _BEST_PATH_BEAM = 1.0  # of what k2 keeps; the best path is kept whatever this i
 _MOST_ACTIVE = 1 << 20  # k2 sets aside 32 bytes for each
 
 
-class K2Searcher:
+class K2Searcher(InGraph):
     """Does what `pyasr.decode.search.Searcher` does, whole utterances only, with the same arguments.
 
     device: "cpu", "cuda", ...; None: a GPU if k2 and torch have one. ConfigError when k2 is missing.
@@ -46,13 +45,6 @@ class K2Searcher:
         self._graph = _K2Graph(graph, tid_to_pdf, word_penalty, True, device)
         self._beam, self._max_active = beam, max_active
 
-    @classmethod
-    def read(
-        cls, path: str | Path, tid_to_pdf: np.ndarray, beam: float, max_active: int, word_penalty: float = 0.0
-    ) -> K2Searcher:
-        """A searcher in the graph of a file; DataError names it."""
-        return with_graph_of(path, lambda graph: cls(graph, tid_to_pdf, beam, max_active, word_penalty))
-
     def decode(self, loglikes: np.ndarray, acoustic_scale: float, utterance_id: str = "utterance") -> Hypothesis:
         """As `Searcher.decode`; of incomplete paths, the best but for a cost of 1e-3."""
         graph, min_active = self._graph.arcs, min(MIN_ACTIVE, self._max_active - 1)
@@ -67,7 +59,7 @@ class K2Searcher:
         return Hypothesis(graph.words(path), tids, cost, bool(graph.tid[path[-1]] == FINAL))
 
 
-class K2LatticeSearcher:
+class K2LatticeSearcher(InGraph):
     """Does what `pyasr.decode.lattice_search.LatticeSearcher` does, with the same arguments.
 
     device: as for `K2Searcher`. Lattices hold the same paths in fewer arcs, since epsilons are part of the others.
@@ -85,21 +77,6 @@ class K2LatticeSearcher:
     ) -> None:
         self._graph = _K2Graph(graph, tid_to_pdf, word_penalty, False, device)
         self._beam, self._lattice_beam, self._max_density = beam, lattice_beam, max_density
-
-    @classmethod
-    def read(
-        cls,
-        path: str | Path,
-        tid_to_pdf: np.ndarray,
-        beam: float,
-        lattice_beam: float,
-        max_density: int,
-        word_penalty: float = 0.0,
-    ) -> K2LatticeSearcher:
-        """A searcher in the graph of a file; DataError names it."""
-        return with_graph_of(
-            path, lambda graph: cls(graph, tid_to_pdf, beam, lattice_beam, max_density, word_penalty)
-        )
 
     def lattice(self, loglikes: np.ndarray, acoustic_scale: float, utterance_id: str = "utterance") -> Lattice:
         """As `LatticeSearcher.lattice`."""

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from kaldi_decoder import DecodableCtc, LatticeSimpleDecoder, LatticeSimpleDecoderConfig
 
 from pyasr.base.errors import DataError
 from pyasr.decode.raw_lattice import RawLattice, to_lattice
-from pyasr.decode.search import check_graph, check_loglikes, to_const, with_graph_of
+from pyasr.decode.search import InGraph, check_graph, check_loglikes, to_const
 from pyasr.lang.fst_arrays import FstArrays
 from pyasr.lang.hclg import add_word_penalty
 from pyasr.ops.lattice import Lattice
 
 
-class LatticeSearcher:
+class LatticeSearcher(InGraph):
     """Makes lattices of utterances in one graph, which is held in memory as long as this object is.
 
     graph, tid_to_pdf, beam, word_penalty: as for `pyasr.decode.search.Searcher`. lattice_beam: cost; of what the
@@ -38,21 +36,6 @@ class LatticeSearcher:
         self._tid_to_pdf, self._max_density = tid_to_pdf, max_density
         self._pdf_of_column = np.ascontiguousarray(tid_to_pdf[1:])
         self._options = LatticeSimpleDecoderConfig(beam=beam, lattice_beam=lattice_beam, determinize_lattice=False)
-
-    @classmethod
-    def read(
-        cls,
-        path: str | Path,
-        tid_to_pdf: np.ndarray,
-        beam: float,
-        lattice_beam: float,
-        max_density: int,
-        word_penalty: float = 0.0,
-    ) -> LatticeSearcher:
-        """A searcher in the graph of a file; DataError names it."""
-        return with_graph_of(
-            path, lambda graph: cls(graph, tid_to_pdf, beam, lattice_beam, max_density, word_penalty)
-        )
 
     def lattice(self, loglikes: np.ndarray, acoustic_scale: float, utterance_id: str = "utterance") -> Lattice:
         """The lattice for log-likelihoods (T, P) float32, natural log, times `acoustic_scale`.

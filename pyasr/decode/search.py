@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -15,8 +14,6 @@ from kaldi_decoder import DecodableCtc, FasterDecoder, FasterDecoderOptions
 from pyasr.base.errors import DataError
 from pyasr.lang.fst_arrays import FstArrays
 from pyasr.lang.hclg import add_word_penalty
-
-Made = TypeVar("Made")
 
 MIN_ACTIVE = 20
 _VALUES_AT_ONCE = 4_000_000
@@ -39,7 +36,23 @@ class Hypothesis:
     reached_final: bool
 
 
-class Searcher:
+Made = TypeVar("Made", bound="InGraph")
+
+
+class InGraph:
+    """What searches in a graph: made of one, the model's tid_to_pdf and options of its own."""
+
+    @classmethod
+    def read(cls: type[Made], path: str | Path, tid_to_pdf: np.ndarray, *options: float) -> Made:
+        """As the constructor, with the graph of a file; DataError names it."""
+        graph = FstArrays.read(path)
+        try:
+            return cls(graph, tid_to_pdf, *options)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
+
+
+class Searcher(InGraph):
     """Decodes utterances in one graph, which is held in memory as long as this object is.
 
     graph: input labels are transition ids (1-based, one a frame) or 0, output labels word ids.
@@ -64,13 +77,6 @@ class Searcher:
         self._options = FasterDecoderOptions(
             beam=beam, max_active=max_active, min_active=min(MIN_ACTIVE, max_active - 1)
         )
-
-    @classmethod
-    def read(
-        cls, path: str | Path, tid_to_pdf: np.ndarray, beam: float, max_active: int, word_penalty: float = 0.0
-    ) -> Searcher:
-        """A searcher in the graph of a file; DataError names it."""
-        return with_graph_of(path, lambda graph: cls(graph, tid_to_pdf, beam, max_active, word_penalty))
 
     def start(self, acoustic_scale: float, utterance_id: str = "utterance") -> Search:
         """Begin an utterance whose frames come bit by bit; log-likelihoods are multiplied with `acoustic_scale`."""
@@ -148,15 +154,6 @@ class Search:
         ended = bool(tids) and tids[-1] > len(self._pdf_of_column)
         cost = weight.value1 + weight.value2
         return Hypothesis(tuple(word_ids), np.array(tids[:-1] if ended else tids, np.int32), cost, ended)
-
-
-def with_graph_of(path: str | Path, make: Callable[[FstArrays], Made]) -> Made:
-    """What is made of the graph of a file; DataError names it."""
-    graph = FstArrays.read(path)
-    try:
-        return make(graph)
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
 
 
 def no_path(utterance_id: str, num_frames: int) -> DataError:
