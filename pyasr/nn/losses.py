@@ -1,4 +1,4 @@
-"""Losses over frames: hard targets, and the stored k best posteriors of a teacher."""
+"""Losses over frames: to hard targets, and to posteriors of a teacher, the stored k best or all."""
 
 from __future__ import annotations
 
@@ -49,6 +49,15 @@ def stored_cross_entropy(
     # Scores of a student need no normaliser of their own: log_softmax over the k (+ 1) gives it.
     target = torch.softmax(logp / temperature, dim=1)
     return -(target * torch.log_softmax(student / temperature, dim=1)).sum(dim=1)
+
+
+def dense_cross_entropy(logits: torch.Tensor, teacher_logits: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
+    """- sum p log s of each frame over all senones: float32 (F,). Both logits: (F, S), divided by the temperature.
+
+    What `stored_cross_entropy` becomes as k goes to S.
+    """
+    target = torch.softmax(teacher_logits.float() / temperature, dim=1)
+    return -(target * torch.log_softmax(logits.float() / temperature, dim=1)).sum(dim=1)
 
 
 _MIN_TAIL = 1e-7  # a rounded sum may reach 1

@@ -19,6 +19,10 @@ Counts = Mapping[str, float]
 class Criterion(Protocol):
     """A loss with all that goes with it."""
 
+    goes_on: bool
+    """Whether the model has learnt something before: it is judged before the first step then (sub-epoch -1 of the log),
+    and stays as it is if nothing is better."""
+
     chosen_by: str
     """Name of the value of a log row that is least for the best model, and that the learning rate follows."""
 
@@ -48,12 +52,13 @@ class FrameCriterion:
     """Cross-entropy to alignments or to stored posteriors, frame by frame."""
 
     options: LossOptions
+    goes_on: bool = False
     chosen_by: str = "dev_loss"
 
-    def key(self) -> None:
+    def key(self) -> Any:
         return None
 
-    def batches(self, maker: BatchMaker) -> BatchMaker:
+    def batches(self, maker: BatchMaker) -> torch.utils.data.Dataset:
         return maker
 
     def loss(self, model: AcousticModel, logits: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, Counts]:

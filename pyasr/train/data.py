@@ -26,24 +26,27 @@ from pyasr.features.stack import stack_frames
 from pyasr.train.lazy import LazySource
 from pyasr.train.plan import BatchPlan
 from pyasr.train.source import Source
-from pyasr.train.targets import HardTargets, StoredTargets
+from pyasr.train.targets import Targets
 
 
 @dataclass(frozen=True)
 class Batch:
     """frames: float32 (N, T + delay, D), zeros behind each utterance's end. lengths: int64 (N,), frames of output.
 
-    senones int64 (F,), or ids int64 (F, k) and logp float32 (F, k): targets of the F = sum(lengths) frames,
-    utterance by utterance. weights: float32 (F,), what their losses are multiplied by; None: all count alike.
+    Targets of the F = sum(lengths) frames, utterance by utterance, frames_of_cuts of each: senones int64 (F,); or ids
+    int64 (F, k) and logp float32 (F, k); or places int64 (F,), see `pyasr.train.targets.TeacherTargets`.
+    weights: float32 (F,), what their losses are multiplied by; None: all count alike.
     """
 
     source: str
     cut_ids: tuple[str, ...]
     frames: torch.Tensor
     lengths: torch.Tensor
+    frames_of_cuts: tuple[int, ...]
     senones: torch.Tensor | None = None
     ids: torch.Tensor | None = None
     logp: torch.Tensor | None = None
+    places: torch.Tensor | None = None
     weights: torch.Tensor | None = None
 
     @property
@@ -61,9 +64,9 @@ class Batch:
         return outputs[(positions[None, :] < self.lengths[:, None]).to(outputs.device)]
 
     def to(self, device: torch.device) -> Batch:
-        """Tensors on a device, but for the lengths, which stay on the CPU."""
-        moved = {name: getattr(self, name) for name in ("frames", "senones", "ids", "logp", "weights")}
-        return replace(self, **{n: t.to(device, non_blocking=True) for n, t in moved.items() if t is not None})
+        """Tensors on a device, but for lengths, which stay on the CPU."""
+        moved = {n: t for n, t in vars(self).items() if isinstance(t, torch.Tensor) and not n.endswith("lengths")}
+        return replace(self, **{name: tensor.to(device, non_blocking=True) for name, tensor in moved.items()})
 
 
 class BatchMaker(torch.utils.data.Dataset):
@@ -93,16 +96,13 @@ class BatchMaker(torch.utils.data.Dataset):
         made = [self.sequence(cut, source.targets, plan.epoch) for cut in cuts]
         frames, lengths = _pad([piece for stacked, _ in made for piece in self._pieces(stacked)], self.delay)
         columns = [torch.cat(column) for column in zip(*(targets for _, targets in made))]
-        names = ("ids", "logp") if isinstance(source.targets, StoredTargets) else ("senones",)
-        weights = _weights([source.targets.weight(cut.id) for cut in cuts], [len(of_cut[0]) for _, of_cut in made])
-        cut_ids = tuple(cut.id for cut in cuts)
-        return Batch(plan.source, cut_ids, frames, lengths, **dict(zip(names, columns)), weights=weights)
+        counts = tuple(len(of_cut[0]) for _, of_cut in made)
+        weights = _weights([source.targets.weight(cut.id) for cut in cuts], counts)
+        cut_ids, targets = tuple(cut.id for cut in cuts), dict(zip(source.targets.columns, columns))
+        return Batch(plan.source, cut_ids, frames, lengths, counts, **targets, weights=weights)
 
-    def sequence(
-        self, cut: Any, targets: HardTargets | StoredTargets, epoch: int
-    ) -> tuple[np.ndarray, tuple[torch.Tensor, ...]]:
-        """Stacked frames (T, D) of an utterance and its targets."""
-        stored = isinstance(targets, StoredTargets)
+    def sequence(self, cut: Any, targets: Targets, epoch: int) -> tuple[np.ndarray, tuple[torch.Tensor, ...]]:
+        """Stacked frames (T, D) of an utterance and the columns of its targets."""
         options, stack = self.augment, self.frontend.options.stack
         speed = draw_speed(options, self.seed, epoch, cut.id)
         samples = change_speed(load_samples(cut), speed)
@@ -110,13 +110,10 @@ class BatchMaker(torch.utils.data.Dataset):
             samples = draw_noise(samples, options, self.noise, self.seed, epoch, cut.id)
         frames = self.frontend.frames(samples)
         frames = warp_frequencies(frames, draw_warp(options, self.seed, epoch, cut.id), self.frontend.options)
-        phase = draw_phase(options, stack, self.seed, epoch, cut.id)
-        if stored and targets.phases == 1 and not targets.tied:
-            phase = 0
+        phase = draw_phase(options, stack, self.seed, epoch, cut.id) if targets.of_every_phase else 0
         stacked = stack_frames(frames, stack, phase)
         stacked = mask(stacked, options, self.seed, epoch, cut.id, self.frontend.options.num_mel_bins)
-        found = targets.stacked(cut.id, len(frames), stack, phase, speed)
-        return stacked, found if stored else (found,)
+        return stacked, targets.stacked(cut.id, len(frames), stack, phase, speed)
 
     def _pieces(self, stacked: np.ndarray) -> list[np.ndarray]:
         """Training sequences (T + delay, D) of an utterance (T, D)."""
@@ -126,7 +123,7 @@ class BatchMaker(torch.utils.data.Dataset):
         return [padded[begin : min(begin + size, length) + self.delay] for begin in range(0, length, size or 1)]
 
 
-def _weights(of_cuts: list[float], num_frames: list[int]) -> torch.Tensor | None:
+def _weights(of_cuts: list[float], num_frames: tuple[int, ...]) -> torch.Tensor | None:
     """Of each frame that of its cut, None where all are 1."""
     if all(weight == 1.0 for weight in of_cuts):
         return None

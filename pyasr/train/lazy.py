@@ -19,7 +19,7 @@ from pyasr.corpora.manifest import iterate_lines, parse_cut
 from pyasr.corpora.shards import manifest_names, part_of
 from pyasr.targets.parted import PartedStore
 from pyasr.train.plan import BatchPlan, Stretch, batches_of_pass, stretches
-from pyasr.train.targets import HardTargets, StoredTargets
+from pyasr.train.targets import StoredTargets, Targets
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Manifests:
 class LazyCuts:
     """Cuts by their lines."""
 
-    def __init__(self, folder: Path, targets: HardTargets | StoredTargets) -> None:
+    def __init__(self, folder: Path, targets: Targets) -> None:
         self._folder, self._targets = folder, targets
 
     def __getitem__(self, line: CutLine) -> Any:
@@ -60,7 +60,7 @@ class LazySource:
     """In the place of a `pyasr.train.source.Source`. buffer: manifests of a window."""
 
     manifests: Manifests
-    targets: HardTargets | StoredTargets
+    targets: Targets
     buffer: int = 4
 
     @classmethod

@@ -62,8 +62,7 @@ class Trainer:
 
     say: told each row of the log, as it is written.
     workers: those that train one model together, each with a model of the same weights; None: this one alone.
-    criterion: None: that of frames. With another the model goes on from what it has learnt, is judged before the
-    first step (sub-epoch -1 of the log), and stays as it is if nothing is better.
+    criterion: None: cross-entropy to the targets of the sources.
     """
 
     def __init__(
@@ -91,7 +90,6 @@ class Trainer:
         made_from += [] if self.workers.method == "none" else [self.workers.key()]
         self.key = digest(made_from)
         self.criterion = criterion or FrameCriterion(options.loss)
-        self.goes_on = criterion is not None
         self.checkpoints = Checkpoints(self.work_dir, self.key, self.workers.comm)
         self.optimiser = self.workers.attach(model, make_optimiser(model, options.optimiser))
         self.position, self.sums = Position(), Sums()
@@ -108,7 +106,7 @@ class Trainer:
         torch.set_num_threads(self.options.threads or max(1, threads_before - self.options.workers))
         try:
             with self.journal.drawing(self.position.step):
-                if self.goes_on and not self.log:
+                if self.criterion.goes_on and not self.log:
                     self._judge_start()
                 while self.position.phase < len(self.options.phases):
                     self._run_phase(self.options.phases[self.position.phase])

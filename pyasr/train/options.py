@@ -103,10 +103,12 @@ class StudentOptions(GrownOptions):
     `python -m pyasr.targets list` shows it of each cut. buffer_manifests: of an untranscribed part in many manifests
     so many at a time are in memory, and are shuffled together. untranscribed_share: of the seconds of untranscribed
     speech, drawn by utterance; a smaller share is part of a larger one, whatever the seed. dist: how its workers train
-    together, where that differs from train.dist.
+    together, where that differs from train.dist. targets: "dense": all posteriors of a frame, which the teacher gives
+    anew in every pass, at several times the work, in the place of the stored ones.
     """
 
-    newer = ("weight", "buffer_manifests", "untranscribed_share", "dist")
+    newer = ("weight", "buffer_manifests", "untranscribed_share", "dist", "targets")
+    targets: Literal["stored", "dense"] = "stored"
     min_posterior: float = pydantic.Field(0.0, ge=0, le=1)
     weight: Literal["none", "posterior"] = "none"
     buffer_manifests: int = pydantic.Field(4, ge=1)
@@ -117,6 +119,12 @@ class StudentOptions(GrownOptions):
     transcribed_lr_factor: float = pydantic.Field(
         1.0, gt=0, description="multiplies the learning rate on transcribed batches"
     )
+
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> StudentOptions:
+        if self.targets == "dense" and (self.min_posterior or self.weight != "none"):
+            raise ValueError("min_posterior and weight go by what is stored: they are not for targets = 'dense'")
+        return self
 
 
 class TrainSections(Options):

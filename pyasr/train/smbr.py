@@ -80,6 +80,7 @@ class SmbrCriterion:
     made_from: Any
     skips: Skips = field(default_factory=Skips)
     skips_path: Path | None = None
+    goes_on: bool = True
     chosen_by: str = "dev_wer"
 
     def key(self) -> Any:

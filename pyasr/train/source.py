@@ -8,7 +8,7 @@ from typing import Any
 
 from pyasr.base.errors import DataError
 from pyasr.train.plan import Stretch, batches_of_pass, joined, stretches
-from pyasr.train.targets import HardTargets, StoredTargets
+from pyasr.train.targets import Targets
 
 
 @dataclass(frozen=True)
@@ -16,10 +16,10 @@ class Source:
     """Cuts in a fixed order, with their targets. Batches are drawn from all of them."""
 
     cuts: Sequence[Any]
-    targets: HardTargets | StoredTargets
+    targets: Targets
 
     @classmethod
-    def of(cls, cuts: Sequence[Any], targets: HardTargets | StoredTargets) -> Source:
+    def of(cls, cuts: Sequence[Any], targets: Targets) -> Source:
         """Those of the cuts that have targets; DataError when none has."""
         found = [cut for cut in cuts if cut.id in targets]
         if not found:

@@ -12,6 +12,7 @@ from pyasr.base.seeds import rng
 from pyasr.dist.workers import Workers
 from pyasr.nn.model import AcousticModel
 from pyasr.nn.network import Network
+from pyasr.train.criterion import Criterion
 from pyasr.train.loop import Row, Trainer, TrainingData
 from pyasr.train.options import TrainOptions
 
@@ -26,18 +27,19 @@ def train_network(
     what: str,
     say: Callable[[Row], None] = lambda row: None,
     workers: Workers | None = None,
+    criterion: Criterion | None = None,
 ) -> tuple[Network, list[Row]]:
     """Train a network and save it to folder/network; go on where an interrupted call of the same stopped.
 
     log_priors: float32 (S,). senones: their fingerprint. what: the system's name; seeds are drawn with it.
-    workers: each of several makes the same call; the first saves the network.
+    workers: each of several makes the same call; the first saves the network. criterion: see `Trainer`.
     Returns the network, on the CPU in eval mode, and the log.
     """
     folder = Path(folder)
     torch.manual_seed(int(rng(seed, what, "weights").integers(2**62)))
     model = AcousticModel(data.frontend.dim, len(log_priors), options.network)
     model.log_priors.copy_(torch.from_numpy(log_priors))
-    trainer = Trainer(model, data, options, seed, folder, what, say, workers=workers)
+    trainer = Trainer(model, data, options, seed, folder, what, say, criterion=criterion, workers=workers)
     log = trainer.run()
     network = Network(model.cpu().eval(), data.frontend, senones)
     if trainer.workers.rank == 0:

@@ -1,10 +1,14 @@
-"""What a network learns to say: senones of alignments, or the stored posteriors of a teacher."""
+"""What a network learns to say: senones of alignments, or posteriors of a teacher, stored or not.
+
+Targets of each kind have `columns`, the fields of `pyasr.train.data.Batch` that `stacked` gives values for, and say
+whether there are some `of_every_phase` of stacking.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -20,6 +24,8 @@ class HardTargets:
     """senones: cut_id -> int32 (T10,), the senone of each 10 ms frame."""
 
     senones: Mapping[str, np.ndarray]
+    columns: ClassVar[tuple[str, ...]] = ("senones",)
+    of_every_phase: ClassVar[bool] = True
 
     def __contains__(self, cut_id: str) -> bool:
         return cut_id in self.senones
@@ -34,7 +40,7 @@ class HardTargets:
     def key(self) -> None:
         """They are known by their cuts."""
 
-    def stacked(self, cut_id: str, num_frames: int, stack: int, phase: int, speed: float) -> torch.Tensor:
+    def stacked(self, cut_id: str, num_frames: int, stack: int, phase: int, speed: float) -> tuple[torch.Tensor]:
         """int64 (T,): of each stack of frames that of its middle.
 
         num_frames: 10 ms frames of the cut as it is heard, at `speed` times its own. DataError when the
@@ -46,7 +52,7 @@ class HardTargets:
                 f"{cut_id}: {num_frames} frames of audio, {len(senones)} in its alignment; align again (stage senones)"
             )
         centres = _centres(num_frames, stack, phase, speed).clip(max=len(senones) - 1)
-        return torch.from_numpy(senones[centres].astype(np.int64))
+        return (torch.from_numpy(senones[centres].astype(np.int64)),)
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,11 @@ class StoredTargets:
     tied: bool = False
     min_posterior: float = 0.0
     weighted: bool = False
+    columns: ClassVar[tuple[str, ...]] = ("ids", "logp")
+
+    @property
+    def of_every_phase(self) -> bool:
+        return self.tied or self.phases > 1
 
     @property
     def phases(self) -> int:
@@ -102,7 +113,7 @@ class StoredTargets:
                 f"{cut_id}: {len(rows)} rows of stored posteriors, {expected} expected; label again (stage label)"
             )
         # Row r stands for the frames that begin with r (all phases), or with r * stack (one).
-        first = _centres(num_frames, stack, phase, speed) - stack // 2
+        first = _first_frames(num_frames, stack, phase, speed)
         places = first if self.phases > 1 else first // stack
         return self.unpack(rows[torch.from_numpy(places.clip(0, max(0, len(rows) - 1)))])
 
@@ -110,6 +121,43 @@ class StoredTargets:
         """ids int64 (T, k) and log-probabilities float32 (T, k) of rows as the store has them."""
         ids, logp = unpack_topk(rows, self.store.k, self.store.num_senones)
         return ids.long(), logp
+
+
+@dataclass(frozen=True)
+class TeacherTargets:
+    """Of a teacher that is listened to while its student trains, see `pyasr.train.listen`: every cut has them."""
+
+    columns: ClassVar[tuple[str, ...]] = ("places",)
+    of_every_phase: ClassVar[bool] = True
+
+    def __contains__(self, cut_id: str) -> bool:
+        return True
+
+    def open_part(self, part: str) -> None:
+        """Nothing to open."""
+
+    def weight(self, cut_id: str) -> float:
+        """What the loss of a cut is multiplied by."""
+        return 1.0
+
+    def key(self) -> str:
+        """For the key of a checkpoint; which teacher it is says the key of the criterion."""
+        return "dense"
+
+    def stacked(self, cut_id: str, num_frames: int, stack: int, phase: int, speed: float) -> tuple[torch.Tensor]:
+        """int64 (T,): the 10 ms frame, at the cut's own speed, with which the stack begins that the teacher hears.
+
+        As of stored posteriors, but not yet held within the cut, whose length nobody here knows.
+        """
+        return (torch.from_numpy(_first_frames(num_frames, stack, phase, speed)),)
+
+
+Targets = HardTargets | StoredTargets | TeacherTargets
+
+
+def _first_frames(num_frames: int, stack: int, phase: int, speed: float) -> np.ndarray:
+    """int64 (T,): of each stack at a phase the first frame of that around the same sound, at the cut's own speed."""
+    return _centres(num_frames, stack, phase, speed) - stack // 2
 
 
 def _centres(num_frames: int, stack: int, phase: int, speed: float) -> np.ndarray:

@@ -1,6 +1,8 @@
 """Labels the manifests of a folder, and kills itself with SIGKILL after some milliseconds.
 
     python label_killed.py FOLDER MILLISECONDS       0: never
+
+The last line that it prints is how many milliseconds it worked.
 """
 
 import os
@@ -24,4 +26,6 @@ if milliseconds:
 
     threading.Thread(target=die, daemon=True).start()
 manifests = sorted(folder.glob("cuts-*.jsonl.gz"))
+begun = time.monotonic()
 label(str(folder / "store"), manifests, folder / "network", 8, True, 1.0, 6.0, 0.0, None)
+print(round(1000 * (time.monotonic() - begun)))

@@ -4,7 +4,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -60,10 +59,9 @@ def content(folder):
 @pytest.mark.full
 def test_labelling_killed_twenty_times_ends_in_the_same_store(tmp_path):
     make_corpus(tmp_path)
-    begun = time.monotonic()
     ended = label(tmp_path / "left")
     assert ended.returncode == 0, ended.stderr
-    whole_ms = int(1000 * (time.monotonic() - begun))
+    whole_ms = int(ended.stdout.split()[-1])
     expected = content(tmp_path / "left")
     assert len(expected) == MANIFESTS * CUTS_EACH
 

@@ -17,10 +17,12 @@ from pyasr.run.steps.training import train, transcribed_source
 from pyasr.targets import PosteriorStore
 from pyasr.targets.label import label_cuts, label_manifests
 from pyasr.targets.statistics import statistics
+from pyasr.train.criterion import Criterion
 from pyasr.train.lazy import LazySource, Manifests
+from pyasr.train.listen import TaughtCriterion
 from pyasr.train.options import StudentOptions, TrainOptions
 from pyasr.train.source import Source
-from pyasr.train.targets import StoredTargets
+from pyasr.train.targets import StoredTargets, TeacherTargets
 
 ABSENT = "absent.json"
 """In the place of a system that this corpus has no data for: {"reason"}."""
@@ -52,12 +54,12 @@ def relabel(context: Context) -> Digest:
 
 def student(context: Context) -> Digest:
     """train/student/"""
-    return _student(context, "student", context.exp / "targets")
+    return _student(context, "student", "teacher", context.exp / "targets")
 
 
 def student_relabelled(context: Context) -> Digest:
     """train/student_relabelled/"""
-    return _student(context, "student_relabelled", context.exp / "targets_smbr")
+    return _student(context, "student_relabelled", "teacher_smbr", context.exp / "targets_smbr")
 
 
 def _label(context: Context, teacher: str, folder: Path) -> Digest:
@@ -89,25 +91,33 @@ def _label(context: Context, teacher: str, folder: Path) -> Digest:
     }
 
 
-def _student(context: Context, system: str, labels: Path) -> Digest:
-    """Train a student on the posteriors in labels/store."""
+def _student(context: Context, system: str, teacher: str, labels: Path) -> Digest:
+    """Train a student on a teacher's posteriors: those in labels/store, or those that it gives meanwhile."""
     if (labels / ABSENT).exists():
         return _absent(context.exp / "train" / system, read_json(labels / ABSENT)["reason"])
     train_options = context.recipe.train
-    sources = {"untranscribed": _untranscribed(context, train_options.student, labels / "store")}
-    return _train(context, system, train_options.of_student(), sources, train_options.student.dist)
+    student, options = train_options.student, train_options.of_student()
+    sources = {"untranscribed": _untranscribed(context, student, labels / "store")}
+    criterion = None
+    if student.targets == "dense":
+        folder, temperature = context.exp / "train" / teacher / "network", context.recipe.targets.temperature
+        criterion = TaughtCriterion.of(options.loss, folder, temperature)
+    return _train(context, system, options, sources, student.dist, criterion)
 
 
 def _untranscribed(context: Context, student: StudentOptions, store: Path) -> Source | LazySource:
     """In memory, or a few manifests at a time where there is a folder of them."""
+    many, share, dense = _manifests(context), student.untranscribed_share, student.targets == "dense"
     tied, weighted = context.recipe.targets.stacking == "tied", student.weight == "posterior"
     chosen = {"tied": tied, "min_posterior": student.min_posterior, "weighted": weighted}
-    many, share = _manifests(context), student.untranscribed_share
     if many.exists():
         if share is not None:
             raise ConfigError("train.student.untranscribed_share is not for a folder of manifests: give fewer of them")
+        if dense:
+            return LazySource(Manifests(many), TeacherTargets(), student.buffer_manifests)
         return LazySource.of_store(Manifests(many), store, student.buffer_manifests, **chosen)
-    cuts, stored = list(read_cuts(many.with_suffix(".jsonl.gz"))), StoredTargets(PosteriorStore.open(store), **chosen)
+    cuts = list(read_cuts(many.with_suffix(".jsonl.gz")))
+    stored = TeacherTargets() if dense else StoredTargets(PosteriorStore.open(store), **chosen)
     if share is not None:
         among = nested_share({cut.id: cut.duration for cut in cuts}, share, "untranscribed-share")
         cuts = [cut for cut in cuts if cut.id in among]
@@ -130,10 +140,11 @@ def _train(
     options: TrainOptions,
     stored: Mapping[str, Source | LazySource],
     dist: DistOptions | None = None,
+    criterion: Criterion | None = None,
 ) -> Digest:
     targets = context.exp / "align"
     sources = {"transcribed": transcribed_source(context, targets), **stored}
-    return train(context, system, options, sources, context.exp / "train" / system, targets, dist)
+    return train(context, system, options, sources, context.exp / "train" / system, targets, dist, criterion)
 
 
 def _open_or_create(folder: Path, num_senones: int, k: int, metadata: Digest) -> None:

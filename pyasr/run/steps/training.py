@@ -16,6 +16,7 @@ from pyasr.features.noise import NoisePool
 from pyasr.run.console import say
 from pyasr.run.stage import Context, Digest
 from pyasr.run.steps.inputs import noise_folder
+from pyasr.train.criterion import Criterion
 from pyasr.train.lazy import LazySource
 from pyasr.train.loop import Row, TrainingData
 from pyasr.train.options import TrainOptions
@@ -32,10 +33,12 @@ def train(
     folder: Path,
     targets: Path,
     dist: DistOptions | None = None,
+    criterion: Criterion | None = None,
 ) -> Digest:
     """Train a network to folder/network.
 
     targets: the folder of the hard targets of the transcribed and dev parts. dist: None: as train.dist says.
+    criterion: None: cross-entropy to the targets of the sources.
     """
     senones = Senones.load(context.exp / "senones" / "set")
     dev = Source.of(list(read_cuts(context.exp / "data" / "dev.jsonl.gz")), hard_targets(targets, "dev"))
@@ -44,7 +47,8 @@ def train(
     data = TrainingData(sources, dev, frontend, noise)
     log_priors = log_priors_of(hard_targets(targets, "transcribed").senones, senones.num_senones)
     seed = context.recipe.seed
-    training = partial(train_network, data, options, log_priors, senones.fingerprint, seed, folder, system, say_row)
+    start = partial(train_network, data, options, log_priors, senones.fingerprint, seed, folder, system, say_row)
+    training = partial(start, criterion=criterion)
     network, log = context.crew.train(training, dist or context.recipe.train.dist)
     best = min(log, key=lambda row: row["dev_loss"])
     frames = sum(row.get(f"frames_{source}", 0) for row in log for source in sources)
