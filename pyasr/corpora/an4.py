@@ -9,6 +9,9 @@ Rotation (`fold` 0 to 6): all speakers of both official parts are pooled. Sorted
 part) and dealt out in turn, they make 7 test sets of 12 that every seed shares; of the remaining 72, in a fixed
 order per fold balanced over the sexes, the first 8 are dev, the next `transcribed_speakers` are transcribed (so
 5 < 10 < 15 < 30 nest), and the texts of the rest are withheld. A name's first letter tells the sex.
+
+Either way synthetic speech can be added to the untranscribed part: what it brings tells what speech of another kind,
+or more of it, would.
 """
 
 from __future__ import annotations
@@ -25,12 +28,13 @@ from pyasr.base.artifact import atomic_path
 from pyasr.base.errors import ConfigError, DataError
 from pyasr.base.executor import run_jobs, split_jobs
 from pyasr.corpora.manifest import Summary, Utterance, make_cuts, write_corpus
-from pyasr.corpora.options import An4Options
+from pyasr.corpora.options import An4Options, DemoPart
 from pyasr.corpora.splits import rotation_fold, speakers_summing_to
 from pyasr.corpora.text import copy_lexicon, read_lines, require_dir
 
 NUM_FOLDS = 7
 DEV_SPEAKERS = 8
+_UTTERANCES_OF_A_SPEAKER = 13  # as AN4 has them
 _DEV_SHARE = 100 / 948  # of the official training utterances
 _SUFFIXES = (".flac", ".wav", ".sph", ".raw")
 _TRANSCRIPT = re.compile(r"^(?P<text>.*?)\s*\((?P<id>[^()\s]+)\)\s*$")
@@ -39,7 +43,7 @@ _TRANSCRIPT = re.compile(r"^(?P<text>.*?)\s*\((?P<id>[^()\s]+)\)\s*$")
 def prepare(
     options: An4Options, corpus_dir: Path | None, out_dir: Path, seed: int, executor: Executor
 ) -> Summary:
-    """Write the AN4 corpus folder `out_dir`; every seed sees the same split."""
+    """Write the AN4 corpus folder `out_dir`; every seed sees the same split, but for synthetic speech."""
     corpus_dir = require_dir(corpus_dir, "an4", "etc/an4_train.fileids", "wav")
     notes: list[str] = []
     skipped: list[dict[str, str]] = []
@@ -47,6 +51,11 @@ def prepare(
     test = _read_part(corpus_dir, "test", skipped)
     utterances = _convert(train + test, out_dir / "audio", executor, notes)
     parts = _official_split(train, test) if options.fold is None else _rotation(train, test, options)
+    if options.synthetic:
+        added = _synthetic(options.synthetic, out_dir / "audio" / "synthetic", seed, executor)
+        utterances = [*utterances, *added]
+        parts.setdefault("untranscribed", set()).update(item.id for item in added)
+        notes.append(f"{len(added)} synthetic utterances added to the untranscribed part")
     cuts, unread = make_cuts(utterances, executor)
     skipped += unread
     copy_lexicon(corpus_dir / "etc" / "an4.dic", out_dir / "lexicon.txt")
@@ -144,6 +153,13 @@ def _official_split(train: list[Utterance], test: list[Utterance]) -> dict[str, 
         "dev": {item.id for item in train if item.speaker in dev_speakers},
         "test": {item.id for item in test},
     }
+
+
+def _synthetic(count: int, folder: Path, seed: int, executor: Executor) -> list[Utterance]:
+    from pyasr.corpora.demo import synthesise_untranscribed  # only here: it needs an optional extra
+
+    size = DemoPart(speakers=-(-count // _UTTERANCES_OF_A_SPEAKER), utterances=count)
+    return synthesise_untranscribed(size, folder, seed, executor)
 
 
 def _rotation(train: list[Utterance], test: list[Utterance], options: An4Options) -> dict[str, set[str]]:

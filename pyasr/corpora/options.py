@@ -7,15 +7,21 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pyasr.base.config import Options
+from pyasr.base.config import GrownOptions, Options
 
 
-class An4Options(Options):
-    """CMU AN4. fold unset: the official split; 0 to 6: one fold of the rotation over all 84 speakers."""
+class An4Options(GrownOptions):
+    """CMU AN4. fold unset: the official split; 0 to 6: one fold of the rotation over all 84 speakers.
 
+    synthetic: utterances of the demo's synthetic speakers that are added to the untranscribed part; they need the
+    extra `demo`.
+    """
+
+    newer = ("synthetic",)
     kind: Literal["an4"] = "an4"
     fold: int | None = Field(None, ge=0, le=6)
     transcribed_speakers: int = Field(15, ge=1)  # with a fold only; the texts of the others are withheld
+    synthetic: int = Field(0, ge=0)
 
 
 class DemoPart(Options):

@@ -3,6 +3,6 @@
 A function of (options, seed) alone, bit for bit: the number of workers changes nothing.
 """
 
-from pyasr.corpora.demo.corpus import prepare
+from pyasr.corpora.demo.corpus import prepare, synthesise_untranscribed
 
-__all__ = ["prepare"]
+__all__ = ["prepare", "synthesise_untranscribed"]

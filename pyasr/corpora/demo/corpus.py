@@ -23,7 +23,7 @@ from pyasr.corpora.demo.prompts import draw_prompt, vocabulary
 from pyasr.corpora.demo.speak import Reply, Request, resample, speak
 from pyasr.corpora.demo.speakers import VOICES, Speaker, make_speakers
 from pyasr.corpora.manifest import PARTS, Summary, Utterance, make_parts, write_corpus
-from pyasr.corpora.options import DemoOptions
+from pyasr.corpora.options import DemoOptions, DemoPart
 
 SAMPLING_RATE = 16000
 _BATCH = 20  # utterances a job
@@ -49,11 +49,12 @@ def prepare(
     lexicon = _lexicon(codes)
     lines = [" ".join([word, *phones]) for word, alternatives in lexicon.items() for phones in alternatives]
     write_text(out_dir / "lexicon.txt", "\n".join(lines) + "\n")
-    prompts = {part: _prompts(options, part, out_dir, seed) for part in PARTS}
+    prompts = {}
+    for part in PARTS:
+        skip = options.transcribed.speakers if part == "untranscribed" else 0
+        prompts[part] = _prompts(part, getattr(options, part), skip, out_dir / "audio" / part, seed)
     everything = [prompt for part in PARTS for prompt in prompts[part]]
-    jobs = split_jobs(everything, -(-len(everything) // _BATCH))
-    done = run_jobs(executor, partial(_synthesise, codes=codes, seed=seed), jobs, "synthesising speech", unit="batch")
-    times = [row for job in done for row in job]
+    times = _synthesise_all(everything, codes, seed, executor)
     write_jsonl(out_dir / "phone_times.jsonl", times)
     speakers = {prompt.speaker.name: prompt.speaker for prompt in everything}
     write_jsonl(out_dir / "speakers.jsonl", (asdict(speaker) for speaker in speakers.values()))
@@ -67,6 +68,13 @@ def prepare(
     differing = sum(_differs(prompt, row, lexicon) for prompt, row in zip(everything, times, strict=True))
     notes = [f"{differing} of {len(everything)} utterances are spoken with phones that the lexicon lacks"]
     return write_corpus(out_dir, cuts_by_part, skipped=skipped, notes=notes)
+
+
+def synthesise_untranscribed(size: DemoPart, folder: Path, seed: int, executor: Executor) -> list[Utterance]:
+    """What the demo's untranscribed part would be without a transcribed one, audio below `folder`; without texts."""
+    prompts = _prompts("untranscribed", size, 0, folder, seed)
+    _synthesise_all(prompts, _phoneme_codes(), seed, executor)
+    return [Utterance(prompt.id, prompt.speaker.name, None, prompt.audio) for prompt in prompts]
 
 
 def _phoneme_codes() -> Codes:
@@ -96,17 +104,23 @@ def _in_codes(words: tuple[str, ...], codes: dict[str, str]) -> str:
     return " ".join("[[" + "|".join(codes[word].split()) + "]]" for word in words)
 
 
-def _prompts(options: DemoOptions, part: str, out_dir: Path, seed: int) -> list[_Prompt]:
-    size = getattr(options, part)
-    skip = options.transcribed.speakers if part == "untranscribed" else 0
+def _prompts(part: str, size: DemoPart, skip: int, folder: Path, seed: int) -> list[_Prompt]:
+    """skip: speakers of the same side that other parts have; folder: of the audio."""
     speakers = make_speakers(part, size.speakers, skip, seed)
     prompts = []
     for index in range(size.utterances):
         speaker = speakers[index % len(speakers)]
         name = f"{speaker.name}-{index // len(speakers):03d}"
         words = tuple(draw_prompt(rng(seed, "demo-prompt", part, index)))
-        prompts.append(_Prompt(name, speaker, words, out_dir / "audio" / part / speaker.name / f"{name}.flac"))
+        prompts.append(_Prompt(name, speaker, words, folder / speaker.name / f"{name}.flac"))
     return sorted(prompts, key=lambda prompt: prompt.id)
+
+
+def _synthesise_all(prompts: list[_Prompt], codes: Codes, seed: int, executor: Executor) -> list[dict]:
+    """Write the audio; return the rows of phone_times.jsonl."""
+    jobs = split_jobs(prompts, -(-len(prompts) // _BATCH))
+    done = run_jobs(executor, partial(_synthesise, codes=codes, seed=seed), jobs, "synthesising speech", unit="batch")
+    return [row for job in done for row in job]
 
 
 def _synthesise(job: list[_Prompt], codes: Codes, seed: int) -> list[dict]:

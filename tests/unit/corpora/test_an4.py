@@ -57,6 +57,24 @@ def test_official_split_of_a_small_tree(tree, tmp_path, serial):
     assert summary.skipped == []
 
 
+@pytest.mark.parametrize("fold", [None, 0])
+def test_synthetic_speech_is_untranscribed(tree, tmp_path, serial, fold):
+    pytest.importorskip("espeakng_loader")
+    options = {"fold": fold, "transcribed_speakers": 5}
+    prepare_corpus(An4Options(**options), tree, tmp_path / "plain", 1, serial)
+    summary = prepare_corpus(An4Options(**options, synthetic=15), tree, tmp_path / "out", 1, serial)
+    plain, parts = _read(tmp_path / "plain"), _read(tmp_path / "out")
+    added = parts["untranscribed"][len(plain["untranscribed"]) :]
+    assert len(added) == 15 and len(_speakers(added)) == 2
+    assert not _speakers(added) & _speakers(cut for part in plain.values() for cut in part)
+    assert all(cut.supervisions[0].text is None and cut.load_audio().std() > 0.001 for cut in added)
+    # All else is as without: no text of them is withheld either, so the topline does not hear them.
+    for name in ("transcribed.jsonl.gz", "dev.jsonl.gz", "test.jsonl.gz", "withheld.jsonl"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()
+    assert "15 synthetic utterances added to the untranscribed part" in summary.notes
+    assert "synthetic" not in An4Options().model_dump()
+
+
 @pytest.mark.parametrize("suffix", ["raw", "sph", "wav"])
 def test_other_audio_formats_give_the_same_samples(tree, tmp_path, serial, suffix):
     flac = tree / "wav" / "an4_clstk" / "mspk0" / "an0-mspk0-b.flac"
