@@ -1,4 +1,4 @@
-"""Figures of claims: differences with their intervals, and word error rates over what was varied.
+"""Figures of claims: differences with their intervals, and word error rates and measures over what was varied.
 
 They are drawn as narrow as the screen of a phone, so that their text stays legible on one.
 """
@@ -13,10 +13,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pyasr.report.claims import FAILS, HOLDS, INCOMPLETE, Compared, Judged, Outcome
+from pyasr.report.claims import FAILS, HOLDS, INCOMPLETE, Compared, Judged, Level, Outcome
 from pyasr.report.claims_text import condition_name
-from pyasr.report.comparison import Pooled, Side
+from pyasr.report.comparison import Side
 from pyasr.report.figures import GRID, INK, MUTED, STYLE, svg
+from pyasr.report.measures_table import MEASURES
 
 VERDICT_COLOURS = {HOLDS: "#15803d", FAILS: "#b91c1c", INCOMPLETE: "#64748b"}
 _UNDECIDED, _PUBLISHED = "#b45309", "#fde68a"
@@ -26,8 +27,10 @@ _AXES = {
     "points": "lower WER than the base, points",
     "more_reduction": "more error reduction than the base, per cent",
     "more_in_noise": "more reduction in noise than in clean speech, points",
+    **{name: f"{measure.better} than the base, per cent" for name, measure in MEASURES.items()},
 }
 _STYLE = {**STYLE, "font.size": 10, "svg.fonttype": "none"}  # text as text: a tenth of the size of outlines
+_WER = "word error rate, per cent"
 _WIDTH_IN, _ROW_IN, _FRAME_IN = 4.2, 0.21, 0.62
 _FAR = 120.0
 """Intervals are drawn up to here; what goes on ends in an arrow."""
@@ -96,7 +99,7 @@ def _interval(axes: Axes, y: float, outcome: Outcome, decides: bool) -> list[flo
         return []
     colour = VERDICT_COLOURS.get(outcome.verdict, _UNDECIDED)
     estimate = outcome.measured.estimate
-    low, high = (float(np.clip(end, -_FAR, _FAR)) for end in outcome.measured.ci95)
+    low, high = (float(np.clip(end, -_FAR, _FAR)) for end in outcome.measured.ends)
     point = float(np.clip(estimate, -_FAR, _FAR))
     axes.plot([low, high], [y, y], color=colour, linewidth=3 if decides else 1.6, solid_capstyle="round")
     for end, marker in ((low, "<"), (high, ">")):
@@ -124,50 +127,62 @@ def _say(axes: Axes, y: float, text: str, side: int = 0, **style: Any) -> None:
                   fontsize=9, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0}, **style)  # fmt: skip
 
 
-def rates(judged: Judged) -> str | None:
-    """WER over the x of the comparisons, a line a series and one for the bases; None when nothing is to be drawn."""
-    placed = [found for found in judged.compared if found.rates is not None]
-    if not placed:
+def levels(judged: Judged) -> str | None:
+    """WER and measures over the x of the comparisons, a panel each; in a panel a line a series and one for the bases.
+    None when nothing is to be drawn."""
+    panels: dict[str, list[Compared]] = {}
+    for found in judged.compared:
+        if found.levels is not None:
+            of = MEASURES[found.options.measure].what if found.options.measure in MEASURES else _WER
+            panels.setdefault(of, []).append(found)
+    if not panels:
         return None
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(_WIDTH_IN, 2.9), layout="constrained")
-        axes = figure.add_subplot()
-        series: dict[str, list[tuple[float, Pooled]]] = {}
-        bases: dict[Side, Pooled] = {}
-        for found in placed:
-            (base, _), name = found.options.sides[-2:], _names(found)
-            bases[base] = found.rates[0]
-            series.setdefault(name[0], []).append((found.options.x, found.rates[0]))
-            series.setdefault(name[1], []).append((found.options.x, found.rates[1]))
-        base_name = _names(placed[0])[0]
-        if len(bases) == 1:
-            _level(axes, base_name, next(iter(bases.values())))
-        else:
-            _line(axes, base_name, series[base_name], MUTED, "--")
-        del series[base_name]
-        for (name, points), colour in zip(series.items(), _SERIES):
-            _line(axes, name, points, colour, "-")
-        every = sorted({found.options.x for found in placed})
-        there = {x for points in series.values() for x, pooled in points if pooled.wer is not None}
-        if judged.options.x_log:
-            axes.set_xscale("log")
-        axes.set_xticks(every, [f"{x:g}" for x in every])
-        axes.minorticks_off()
-        for x in every:
-            if x not in there:
-                axes.axvline(x, color=GRID, linewidth=8, zorder=0)
-                axes.annotate("no rows yet", (x, 0.5), xycoords=("data", "axes fraction"), rotation=90, ha="center",
-                              va="center", fontsize=8, fontstyle="italic", color=MUTED)  # fmt: skip
-        axes.margins(x=0.12, y=0.2)
-        if not axes.get_legend_handles_labels()[0]:
-            axes.set_ylim(0, 100)
-            axes.set_yticks([])
-        axes.set_ylabel("word error rate, per cent")
-        axes.set_xlabel(judged.options.x_label)
-        axes.tick_params(length=0)
-        if axes.get_legend_handles_labels()[0]:
-            figure.legend(loc="outside upper left", ncols=2, frameon=False, handlelength=1.6)
+        figure = Figure(figsize=(_WIDTH_IN, 0.9 + 2.0 * len(panels)), layout="constrained")
+        every = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
+        named: dict[str, Any] = {}
+        for axes, (label, placed) in zip(every, panels.items()):
+            _levels_panel(axes, placed, judged.options.x_log)
+            axes.set_ylabel(label)
+            named |= {name: handle for handle, name in zip(*axes.get_legend_handles_labels())}
+        every[-1].set_xlabel(judged.options.x_label)
+        if named:
+            figure.legend(named.values(), named.keys(), loc="outside upper left", ncols=2, frameon=False,
+                          handlelength=1.6)  # fmt: skip
         return svg(figure)
+
+
+def _levels_panel(axes: Axes, placed: Sequence[Compared], log: bool) -> None:
+    series: dict[str, list[tuple[float, Level | None]]] = {}
+    bases: dict[Side, Level | None] = {}
+    for found in placed:
+        (base, _), name = found.options.sides[-2:], _names(found)
+        bases[base] = found.levels[0]
+        series.setdefault(name[0], []).append((found.options.x, found.levels[0]))
+        series.setdefault(name[1], []).append((found.options.x, found.levels[1]))
+    base_name = _names(placed[0])[0]
+    if len(bases) == 1:
+        _base(axes, base_name, next(iter(bases.values())))
+    else:
+        _line(axes, base_name, series[base_name], MUTED, "--")
+    del series[base_name]
+    for (name, points), colour in zip(series.items(), _SERIES):
+        _line(axes, name, points, colour, "-")
+    every = {found.options.x: found.options.x_tick or f"{found.options.x:g}" for found in placed}
+    there = {x for points in series.values() for x, level in points if level is not None}
+    if log:
+        axes.set_xscale("log")
+    axes.set_xticks(sorted(every), [every[x] for x in sorted(every)])
+    axes.minorticks_off()
+    for x in every.keys() - there:
+        axes.axvline(x, color=GRID, linewidth=8, zorder=0)
+        axes.annotate("no rows yet", (x, 0.5), xycoords=("data", "axes fraction"), rotation=90, ha="center",
+                      va="center", fontsize=8, fontstyle="italic", color=MUTED)  # fmt: skip
+    axes.margins(x=0.12, y=0.2)
+    if not axes.get_legend_handles_labels()[0]:
+        axes.set_ylim(0, 100)
+        axes.set_yticks([])
+    axes.tick_params(length=0)
 
 
 def _names(found: Compared) -> tuple[str, str]:
@@ -177,20 +192,20 @@ def _names(found: Compared) -> tuple[str, str]:
     return found.options.base_series or own, found.options.series or system
 
 
-def _level(axes: Axes, name: str, pooled: Pooled) -> None:
+def _base(axes: Axes, name: str, level: Level | None) -> None:
     """A system that does not vary over x."""
-    if pooled.wer is not None and pooled.ci95 is not None:
-        axes.axhspan(*pooled.ci95, color=MUTED, alpha=0.12, linewidth=0)
-        axes.axhline(pooled.wer, color=MUTED, linestyle="--", linewidth=1.8, label=name)
+    if level is not None:
+        axes.axhspan(*level.ends, color=MUTED, alpha=0.12, linewidth=0)
+        axes.axhline(level.value, color=MUTED, linestyle="--", linewidth=1.8, label=name)
 
 
-def _line(axes: Axes, name: str, points: Sequence[tuple[float, Pooled]], colour: str, style: str) -> None:
-    found = {x: pooled for x, pooled in points if pooled.wer is not None and pooled.ci95 is not None}
+def _line(axes: Axes, name: str, points: Sequence[tuple[float, Level | None]], colour: str, style: str) -> None:
+    found = {x: level for x, level in points if level is not None}
     if not found:
         return
     x = sorted(found)
-    wers = np.array([found[at].wer for at in x])
-    ends = np.array([found[at].ci95 for at in x])
-    spread = np.maximum(0.0, [wers - ends[:, 0], ends[:, 1] - wers])
-    axes.errorbar(x, wers, yerr=spread, color=colour, linestyle=style, marker="o", markersize=6, linewidth=1.8,
+    values = np.array([found[at].value for at in x])
+    ends = np.array([found[at].ends for at in x])
+    spread = np.maximum(0.0, [values - ends[:, 0], ends[:, 1] - values])
+    axes.errorbar(x, values, yerr=spread, color=colour, linestyle=style, marker="o", markersize=6, linewidth=1.8,
                   elinewidth=1.2, capsize=3, label=name)  # fmt: skip

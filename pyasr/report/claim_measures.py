@@ -23,11 +23,12 @@ from pyasr.decode.compare import Rows, paired_counts, relative_reduction
 
 @dataclass(frozen=True)
 class Measured:
-    """estimate, ci95: in the measure's unit, positive where the system is better. wers: of each side, per cent."""
+    """estimate, ends: in the measure's unit, positive where the system is better; ends of the 95 % interval. sides: WER
+    of each, per cent."""
 
     estimate: float
-    ci95: tuple[float, float]
-    wers: tuple[float, ...]
+    ends: tuple[float, float]
+    sides: tuple[float, ...]
     speakers: int
 
 
@@ -52,7 +53,7 @@ def _more_in_noise(errors: np.ndarray, words: np.ndarray) -> np.ndarray:
 
 Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
-MEASURES: dict[str, Statistic] = {
+_STATISTICS: dict[str, Statistic] = {
     "reduction": _reduction,
     "points": _points,
     "more_reduction": _more_reduction,
@@ -81,11 +82,11 @@ def measure(name: str, sides: Sequence[Rows]) -> Measured:
 
     def statistic(sums: np.ndarray) -> np.ndarray:
         by_side = sums.reshape(len(sums), num_sides, 2)
-        return MEASURES[name](by_side[..., 0], by_side[..., 1])
+        return _STATISTICS[name](by_side[..., 0], by_side[..., 1])
 
     total = counts.sum(axis=0)
     estimate = float(statistic(total.reshape(1, -1))[0])
     if not np.isfinite(estimate):
         raise DataError(f"{name} is not defined: what it is relative to is zero or less")
-    ci95 = interval95(counts.reshape(len(speakers), -1), statistic, seed=0)
-    return Measured(estimate, ci95, tuple(100.0 * errors / words for errors, words in total), len(speakers))
+    ends = interval95(counts.reshape(len(speakers), -1), statistic, seed=0)
+    return Measured(estimate, ends, tuple(100.0 * errors / words for errors, words in total), len(speakers))

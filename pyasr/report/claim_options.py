@@ -13,6 +13,7 @@
     system = "student@tx15"
     published = [10.0, 22.0]
     x = 15
+    also = { dev_loss = { expect = "not_worse", margin = 1.0 } }   # the same sides by a measure of measures.csv
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ import pydantic
 from pyasr.base.config import Options
 from pyasr.report.claim_measures import UNITS
 from pyasr.report.comparison import ALL, NOISY, Side
+from pyasr.report.measures_table import MEASURES
+
+_SAME = ("base", "system", "x", "x_tick", "series", "base_series")
+"""What the comparisons of `also` have from the one that asks for them."""
 
 SideName = Annotated[str, pydantic.Field(pattern=r"^[a-z_]+@[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
 
@@ -31,12 +36,15 @@ SideName = Annotated[str, pydantic.Field(pattern=r"^[a-z_]+@[A-Za-z0-9][A-Za-z0-
 class ComparisonOptions(Options):
     """A paired comparison of `system` with `base`, each SYSTEM@SETTING.
 
-    measure: what is computed, see `pyasr.report.claim_measures`. reference: the third side of `more_reduction`.
-    expect: what makes it hold, with 95 % certainty: "better": above zero; "not_worse": above -margin; "not_better":
-    below margin; "shown": nothing is claimed. conditions: names, and "noisy" or "all" for those of the names pooled;
-    the last one decides. published: one figure or [low, high], in the measure's unit.
-    x: where a figure over x shows both WERs. series, base_series: names of the lines of system and base; none: those of
-    the systems.
+    measure: what is computed: from word errors, see `pyasr.report.claim_measures`; or what is compared, one of
+    `pyasr.report.measures_table.MEASURES`, in per cent of the base's. reference: the third side of `more_reduction`.
+    expect: what makes it hold, with 95 % certainty, or of measures in every run: "better": above zero; "not_worse":
+    above -margin; "not_better": below margin; "shown": nothing is claimed. conditions, of word errors: names, and
+    "noisy" or "all" for those of the names pooled; the last one decides. published: one figure or [low, high], in the
+    measure's unit.
+    x: where a figure over x shows both sides, and x_tick, if it is not called by its number. series, base_series: names
+    of the lines of system and base; none: those of the systems.
+    also: {measure: keys} of further comparisons of the same sides, which are shown unless they expect something.
     gap: why there is nothing to compare yet; then there are no sides.
     """
 
@@ -44,14 +52,16 @@ class ComparisonOptions(Options):
     base: SideName | None = None
     system: SideName | None = None
     reference: SideName | None = None
-    measure: Literal["reduction", "points", "more_reduction", "more_in_noise"] = "reduction"
+    measure: Literal[(*UNITS, *MEASURES)] = "reduction"
     expect: Literal["better", "not_worse", "not_better", "shown"] = "better"
     margin: float = pydantic.Field(0.0, ge=0, description="in the measure's unit")
     conditions: tuple[str, ...] = pydantic.Field(("clean", "snr20", "snr10", "snr5", ALL), min_length=1)
     published: tuple[float, ...] = pydantic.Field((), max_length=2)
     x: float | None = None
+    x_tick: str = ""
     series: str = ""
     base_series: str = ""
+    also: dict[Literal[tuple(MEASURES)], dict[str, Any]] = pydantic.Field(default_factory=dict)
     gap: str = ""
 
     @pydantic.model_validator(mode="after")
@@ -83,7 +93,7 @@ class ComparisonOptions(Options):
 
     @property
     def unit(self) -> str:
-        return UNITS[self.measure]
+        return UNITS.get(self.measure, "%")
 
 
 class ClaimOptions(Options):
@@ -111,7 +121,20 @@ class ClaimOptions(Options):
         if not isinstance(each, dict) or not isinstance(own, list) or not all(isinstance(one, dict) for one in own):
             return values
         filled = [one if "gap" in one else {**each, **one} for one in own]
+        filled += _further(filled)
         # What a validator returns is not JSON any more, where a list may stand for a tuple.
         as_tuples = [{key: tuple(x) if isinstance(x, list) else x for key, x in one.items()} for one in filled]
         return {**values, "comparison": tuple(as_tuples)}
 
+
+def _further(comparisons: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What `also` asks for, a measure after the other; of what is not well formed nothing: that is found elsewhere."""
+    asked: dict[str, list[dict[str, Any]]] = {}
+    for one in comparisons:
+        also = one.get("also")
+        for name, keys in also.items() if isinstance(also, dict) else ():
+            if name in MEASURES and isinstance(keys, dict):
+                same = {key: one[key] for key in _SAME if key in one}
+                label = f"{one.get('label', '')}: {MEASURES[name].short}"
+                asked.setdefault(name, []).append({"label": label, "expect": "shown", **same, **keys, "measure": name})
+    return [further for of_measure in asked.values() for further in of_measure]

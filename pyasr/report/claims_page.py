@@ -56,7 +56,7 @@ def _claim(judged: Judged, settings: Mapping[str, Declared]) -> dict[str, Any]:
         "empty": [found.options.label for found in judged.compared if found.is_empty and not found.options.gap],
         "rows": [row for found in judged.compared for row in table_rows(found)],
         "differences": claim_figures.differences(judged),
-        "rates": claim_figures.rates(judged),
+        "levels": claim_figures.levels(judged),
         "commands": rerun_commands(judged, settings),
     }
 

@@ -6,17 +6,22 @@ from collections.abc import Mapping, Sequence
 
 from pyasr.report.claim_measures import Measured
 from pyasr.report.claim_options import ComparisonOptions
+from pyasr.report.claim_values import Valued
 from pyasr.report.claims import FAILS, HOLDS, INCOMPLETE, UNDECIDED, Compared, Declared, Judged, Outcome
 from pyasr.report.comparison import ALL, NOISY, Part, Run
 from pyasr.report.comparison_text import markdown
+from pyasr.report.format import value
+from pyasr.report.measures_table import MEASURES
 
 INTRODUCTION = (
-    "What the article claims, tested at the size of AN4, from the committed table of results alone. Differences are"
-    " paired, with 95 % intervals by a bootstrap over test speakers. A claim holds when the interval excludes the"
+    "What the article claims, tested at the size of AN4, from the committed tables alone. Differences of word errors"
+    " are paired, with 95 % intervals by a bootstrap over test speakers. A claim holds when the interval excludes the"
     " contrary, fails when it excludes the claim, is not decided when it allows both, and is incomplete while rows are"
-    " missing; the published figure stands beside it."
+    " missing; the published figure stands beside it. Losses and sizes are one number a run, without an interval: in"
+    " its place all runs have to say the same, and the least and the most of them stand in round brackets; one run"
+    " decides nothing."
 )
-COLUMNS = ("comparison", "condition", "base WER", "system WER", "difference", "published", "verdict")
+COLUMNS = ("comparison", "condition or run", "base", "system", "difference", "published", "verdict")
 _CONDITIONS = {"clean": "clean speech", NOISY: "noise", ALL: "all conditions"}
 _WHERE = {"clean": "in clean speech", NOISY: "over all noise", ALL: "over all conditions"}
 _BETTER = {
@@ -24,6 +29,7 @@ _BETTER = {
     "points": ("{} points lower WER", "{} points higher WER"),
     "more_reduction": ("{} % more error reduction", "{} % less error reduction"),
     "more_in_noise": ("{} points more reduction in noise", "{} points less reduction in noise"),
+    **{name: (f"{{}} % {measure.better}", f"{{}} % {measure.worse}") for name, measure in MEASURES.items()},
 }
 
 
@@ -32,10 +38,12 @@ def condition_name(name: str) -> str:
     return _CONDITIONS.get(name) or (f"{name[3:]} dB" if name.startswith("snr") else name)
 
 
-def figure_with_interval(measured: Measured, unit: str) -> str:
-    """25.7 % [22.0, 29.9]"""
-    estimate, low, high = (round(figure, 1) + 0.0 for figure in (measured.estimate, *measured.ci95))  # no -0.0
-    return f"{estimate:.1f} {unit} [{low:.1f}, {high:.1f}]"
+def figure_with_interval(measured: Measured | Valued, unit: str) -> str:
+    """25.7 % [22.0, 29.9]; of a measure 25.7 % (22.0 to 29.9), of a single run 25.7 %."""
+    estimate, low, high = (round(figure, 1) + 0.0 for figure in (measured.estimate, *measured.ends))  # no -0.0
+    if isinstance(measured, Measured):
+        return f"{estimate:.1f} {unit} [{low:.1f}, {high:.1f}]"
+    return f"{estimate:.1f} {unit}" + f" ({low:.1f} to {high:.1f})" * (measured.runs > 1)
 
 
 def published(options: ComparisonOptions) -> str:
@@ -75,8 +83,11 @@ def comparison_sentence(found: Compared) -> str:
         said.append(f"the article has {published(options)}, {_beside(options, outcome.measured)}")
     if outcome.reason:
         said.append(outcome.reason)
+    if isinstance(outcome.measured, Valued) and outcome.measured.runs == 1 and outcome.verdict == UNDECIDED:
+        said.append("one run decides nothing")
     if lacking := missing_rows(outcome):
-        said.append(f"no rows of {lacking}")
+        of = MEASURES[options.measure].short if options.measure in MEASURES else "rows"
+        said.append(f"no {of} of {lacking}")
     return "; ".join(said)
 
 
@@ -111,11 +122,11 @@ def table_rows(found: Compared) -> list[list[str]]:
     rows = []
     for outcome in found.outcomes:
         measured = outcome.measured
-        wers = [f"{rate:.2f}" for rate in measured.wers[-2:]] if measured else ["missing", "missing"]
+        sides = [_side(options, one) for one in measured.sides[-2:]] if measured else ["missing", "missing"]
         difference = figure_with_interval(measured, options.unit) if measured else outcome.reason or "missing"
         if measured and any(outcome.missing.values()):
             difference += f" ({outcome.folds} {'fold' if outcome.folds == 1 else 'folds'} only)"
-        rows.append([options.label, condition_name(outcome.condition), *wers, difference, published(options),
+        rows.append([options.label, condition_name(outcome.condition), *sides, difference, published(options),
                      outcome.verdict])  # fmt: skip
     return rows
 
@@ -159,25 +170,33 @@ def claims_markdown(
     return "\n\n".join(blocks) + "\n"
 
 
-def _measured(options: ComparisonOptions, measured: Measured, condition: str) -> str:
-    phrase = _BETTER[options.measure][measured.estimate < 0]
-    low, high = measured.ci95
+def _side(options: ComparisonOptions, figure: float) -> str:
+    return value(figure) if options.measure in MEASURES else f"{figure:.2f} %"
+
+
+def _measured(options: ComparisonOptions, measured: Measured | Valued, condition: str) -> str:
+    phrase = _BETTER[options.measure][measured.estimate < 0].format(f"{abs(measured.estimate):.1f}")
+    low, high = measured.ends
     if measured.estimate < 0:
         low, high = -high, -low
-    text = f"{phrase.format(f'{abs(measured.estimate):.1f}')} [{low:.1f}, {high:.1f}]"
+    if isinstance(measured, Valued):
+        base, system = (_side(options, figure) for figure in measured.sides)
+        if measured.runs == 1:
+            return f"{phrase} in {condition} ({base} to {system})"
+        return f"{phrase}, {low:.1f} to {high:.1f} in {measured.runs} runs (mean {base} to {system})"
+    text = f"{phrase} [{low:.1f}, {high:.1f}]"
     where = _WHERE.get(condition) or f"at {condition_name(condition)}"
     text += "" if options.measure == "more_in_noise" else f" {where}"
-    return f"{text} (WER {measured.wers[-2]:.1f} to {measured.wers[-1]:.1f} %, {measured.speakers} speakers)"
+    return f"{text} (WER {measured.sides[-2]:.1f} to {measured.sides[-1]:.1f} %, {measured.speakers} speakers)"
 
 
-def _beside(options: ComparisonOptions, measured: Measured) -> str:
+def _beside(options: ComparisonOptions, measured: Measured | Valued) -> str:
     low, high = min(options.published), max(options.published)
-    if measured.ci95[0] > high:
+    if measured.ends[0] > high:
         return "less than here"
-    if measured.ci95[1] < low:
+    if measured.ends[1] < low:
         return "more than here"
-    return "which the interval allows"
-
+    return "which the interval allows" if isinstance(measured, Measured) else "which is among the runs"
 
 
 def _where(found: Sequence[Compared], out_of: int) -> str:

@@ -1,8 +1,9 @@
-"""The subcommand `claims`: what the table of results says of each claim of an experiment file."""
+"""The subcommand `claims`: what the tables of results and measures say of each claim of an experiment file."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,9 +11,10 @@ import typer
 
 from pyasr.base.artifact import write_text
 from pyasr.base.errors import ConfigError
-from pyasr.report.claims import Declared, judge, notes
+from pyasr.report.claims import Declared, judge, notes, rows_of
 from pyasr.report.claims_page import render_claims
 from pyasr.report.claims_text import claims_markdown
+from pyasr.report.measures_table import read_measures
 from pyasr.report.results_table import ResultRow, read_table
 from pyasr.run.console import say, show_table
 from pyasr.run.experiment import Experiment, load_experiment
@@ -23,14 +25,15 @@ def claims(
     page: Annotated[Path | None, typer.Option(help="The page to write; default claims.html by FILE.")] = None,
     text: Annotated[Path | None, typer.Option(help="The text to write; default CLAIMS.md by FILE.")] = None,
 ) -> None:
-    """Judge claims from the table of results, and write CLAIMS.md and a page.
+    """Judge claims from the tables of results and measures, and write CLAIMS.md and a page.
 
     \b
     claims recipes/an4/claims.toml
 
-    Nothing is run: `experiment FILE.toml` fills the table, and what it has not filled yet is shown as missing. A claim
+    Nothing is run: `experiment FILE.toml` fills the tables, and what it has not filled yet is shown as missing. A claim
     holds where the 95 % interval of the paired difference excludes the contrary, fails where it excludes the claim, and
-    is not decided where it allows both. How claims are declared is described in `pyasr/report/claim_options.py`.
+    is not decided where it allows both; of losses, sizes and times every run has to say the same. How claims are
+    declared is described in `pyasr/report/claim_options.py`.
     """
     loaded = load_experiment(file)
     if not loaded.claims:
@@ -39,14 +42,14 @@ def claims(
     if loaded.like is not None:
         settings = {**_settings(loaded.like, load_experiment(loaded.like)), **settings}
     rows = read_table(loaded.table)
-    judged = judge(loaded.claims, rows, settings, loaded.folds)
-    counted = [row for row in rows if row.setting in settings and settings[row.setting].experiment == row.experiment]
+    measures = read_measures(loaded.measures) if loaded.measures.exists() else []
+    judged = judge(loaded.claims, rows, measures, settings, loaded.folds)
     title = f"Claims at the size of {loaded.recipe_name.upper()}"
     made_by = shlex.join(["python", "-m", "pyasr.run", "claims", str(file)])
-    said = notes(rows, settings)
+    said = notes([*rows, *measures], settings)
     text, page = text or file.parent / "CLAIMS.md", page or file.parent / "claims.html"
     write_text(text, claims_markdown(title, judged, settings, made_by, said))
-    write_text(page, render_claims(title, judged, settings, _facts(counted), made_by, said))
+    write_text(page, render_claims(title, judged, settings, _facts(rows_of(settings, rows)), made_by, said))
     show_table(["", "claim", "verdict"], [[one.options.name, one.options.title, one.verdict] for one in judged])
     for note in said:
         say(f"note: {note}")
@@ -62,7 +65,7 @@ def _settings(file: Path, experiment: Experiment) -> dict[str, Declared]:
     return found
 
 
-def _facts(rows: list[ResultRow]) -> dict[str, str]:
+def _facts(rows: Sequence[ResultRow]) -> dict[str, str]:
     """What the page is made of."""
     return {
         "rows": f"{len(rows):,}",

@@ -1,7 +1,7 @@
 """An experiment: a recipe run over folds, seeds and settings, described in one TOML file.
 
     recipe = "an4"                     # a recipe's name, or a .toml file
-    table = "results.csv"              # the committed table that gets the rows
+    table = "results.csv"              # the committed table that gets the rows; measures.csv beside it gets the rest
     folds = [0, 1, 2]                  # none: the corpus' official split
     seeds = [1]
 
@@ -30,6 +30,7 @@ from pyasr.base.artifact import digest, plain
 from pyasr.base.config import Options, line_of, read_toml, validate
 from pyasr.base.errors import ConfigError
 from pyasr.report.claim_options import ClaimOptions
+from pyasr.report.table_file import RunKey
 from pyasr.run.crew import Crew
 from pyasr.run.recipe import Recipe, find_recipe, load_recipe, parse_setting, recipe_name
 from pyasr.run.stage import Context
@@ -72,10 +73,10 @@ class ExperimentOptions(Options):
     """An experiment file.
 
     recipe: a name, or a .toml file. name: default the file's name without .toml. exp: the folder of the run folders,
-    default exp/NAME in the current folder. table: default results.csv beside this file. corpus_dir, noise_dir,
-    executor: as on the command line of a recipe. folds: values of corpus.fold; none: it is left as the recipe has it.
-    set: settings of every run. systems, conditions: whose rows go into the table; none: all that there are. Of the
-    other systems only what these need is made.
+    default exp/NAME in the current folder. table: default results.csv beside this file; what else is known of the
+    networks goes into measures.csv beside that. corpus_dir, noise_dir, executor: as on the command line of a recipe.
+    folds: values of corpus.fold; none: it is left as the recipe has it. set: settings of every run. systems and
+    conditions: whose rows go into the tables; none: all that there are. Of other systems only what these need is made.
     like: another experiment file of the same folder: what it says counts where this one says nothing, what it sets is
     set first, and its rows count for claims. claim: what the rows are to show.
     """
@@ -118,6 +119,10 @@ class ExperimentRun:
     def name(self) -> str:
         return self.context.exp.name
 
+    def key(self, experiment: str) -> RunKey:
+        """Which run its rows are of."""
+        return experiment, self.setting, self.fold, self.seed
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -133,6 +138,11 @@ class Experiment:
     folds: tuple[int, ...] = ()
     like: Path | None = None
     claims: tuple[ClaimOptions, ...] = ()
+
+    @property
+    def measures(self) -> Path:
+        """The table of measures, beside that of results."""
+        return self.table.with_name("measures.csv")
 
 
 def load_experiment(

@@ -17,7 +17,7 @@ from pyasr.report.results_table import read_table
 from pyasr.run.console import say, show_table
 from pyasr.run.crew import Crew
 from pyasr.run.experiment import load_experiment, with_crew
-from pyasr.run.experiment_runs import run_experiment, show_plan
+from pyasr.run.experiment_runs import add_measures, run_experiment, show_plan
 from pyasr.run.interrupt import raise_when_interrupted
 from pyasr.run.stages import stages_for
 
@@ -32,6 +32,9 @@ def experiment(
     setting: Annotated[list[str] | None, typer.Option(help="Only this setting of FILE; repeatable.")] = None,
     keep_going: Annotated[bool, typer.Option("--keep-going", help="After an error go on with the next run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs and what is left of them.")] = False,
+    only_measures: Annotated[
+        bool, typer.Option("--measures", help="Run nothing: take measures of runs in the table from their folders.")
+    ] = False,
 ) -> None:
     """Run a recipe over folds, seeds and settings, and append the results to a table.
 
@@ -43,7 +46,7 @@ def experiment(
     folds = [0, 1, 2]            # corpus.fold; without: the official split
     seeds = [1]
     set = ["decode.beam=15.0"]   # for all runs, as --set
-    table = "results.csv"
+    table = "results.csv"        # word errors; sizes, losses and times go into measures.csv beside it
     exp = "../../exp/rotation"   # also corpus_dir, noise_dir, executor
     systems = ["supervised", "student"]    # those made; without: all
     conditions = ["clean", "snr10"]
@@ -57,9 +60,15 @@ def experiment(
     A stage that another run has finished in the same way is taken over from it ("shared from"). Under torchrun the
     workers train the networks of each run together, as train.dist says; the rest is done by the first.
     """
+    if dry_run and only_measures:
+        raise ConfigError("--dry-run or --measures: one of them")
     loaded = load_experiment(file, exp, table, corpus_dir, noise_dir, executor, setting or ())
     if dry_run:
         show_plan(loaded, stages_for(loaded.systems))
+        return
+    if only_measures:
+        found = add_measures(loaded, stages_for(loaded.systems))
+        say(f"{len(found)} of {len(loaded.runs)} runs have rows in {loaded.table} and a folder: see {loaded.measures}")
         return
     crew = Crew(dist for run in loaded.runs for dist in run.context.recipe.train.every_dist())
     if crew.rank:

@@ -6,22 +6,22 @@ import sys
 import traceback
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pyasr.base.artifact import read_json, read_jsonl
 from pyasr.base.errors import ConfigError, PyasrError
-from pyasr.decode.score import counts_by
 from pyasr.report.format import duration
+from pyasr.report.measures_table import append_measures
 from pyasr.report.results_table import ResultRow, append_rows, read_table
-from pyasr.run import runner
+from pyasr.report.table_file import Appended, RunKey
+from pyasr.run import results, runner
 from pyasr.run.console import say, show_table
 from pyasr.run.experiment import Experiment, ExperimentRun
+from pyasr.run.experiment_rows import collect_measures, collect_rows, systems_in
 from pyasr.run.revision import revision, same_code
 from pyasr.run.runner import Decision
 from pyasr.run.sidecar import read_sidecar
 from pyasr.run.stage import Stage
-from pyasr.run.stages import systems_of
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,13 @@ class Plan:
 def run_experiment(experiment: Experiment, stages: tuple[Stage, ...], keep_going: bool = False) -> None:
     """Run what is not in the table yet; each finished run appends its rows at once.
 
-    A run is in the table when all its rows are there, made with the same options by the same code. One that is not
+    A run is in the table when all its rows are there, made with the same options by the same code; measures that it
+    lacks are taken from its folder, if that is still there, and else it is left without them. One that is not there
     goes through the runner, which computes what is not up to date in its folder. An error in a run ends the
     experiment, or with `keep_going` that run alone: ConfigError names all that failed at the end.
     """
     finished = runs_in_table(experiment)
+    add_measures(replace(experiment, runs=tuple(finished)), stages)
     pending = [run for run in experiment.runs if run not in finished]
     decisions = {run.name: _decide(stages, run) for run in pending}
     say(
@@ -94,25 +96,54 @@ def show_plan(experiment: Experiment, stages: tuple[Stage, ...]) -> None:
 
 def runs_in_table(experiment: Experiment) -> list[ExperimentRun]:
     """The runs of which nothing is left to do: every row is there, of the same options, made by this code."""
-    if not experiment.table.exists():
-        return []
-    by_run: dict[tuple[str, str, int | None, int], list[ResultRow]] = {}
-    for row in read_table(experiment.table):
-        by_run.setdefault(row.run, []).append(row)
+    by_run = _rows_by_run(experiment)
     is_current: dict[str, bool] = {}
     found = []
     for run in experiment.runs:
         rows = [
             row
-            for row in by_run.get((experiment.name, run.setting, run.fold, run.seed), [])
+            for row in by_run.get(run.key(experiment.name), [])
             if row.system in experiment.systems and row.condition in run.conditions
         ]
         for made_by in {row.revision for row in rows} - is_current.keys():
             is_current[made_by] = same_code(made_by)
         there = {(row.system, row.condition) for row in rows}
-        wanted = {(system, condition) for system in _systems(experiment, run) for condition in run.conditions}
+        wanted = {(system, condition) for system in systems_in(experiment, run) for condition in run.conditions}
         if there == wanted and all(row.options == run.options and is_current[row.revision] for row in rows):
             found.append(run)
+    return found
+
+
+def _rows_by_run(experiment: Experiment) -> dict[RunKey, list[ResultRow]]:
+    """What the table of results has; nothing where there is none."""
+    by_run: dict[RunKey, list[ResultRow]] = {}
+    for row in read_table(experiment.table) if experiment.table.exists() else []:
+        by_run.setdefault(row.run, []).append(row)
+    return by_run
+
+
+def add_measures(experiment: Experiment, stages: tuple[Stage, ...]) -> list[ExperimentRun]:
+    """Take what the table of measures lacks from the folders of runs that are in the table of results; which those are.
+
+    A folder counts when every word error that it holds is in the table, of the same options and revision: then it is
+    the run that the rows are of, whatever code runs now.
+    """
+    by_run = _rows_by_run(experiment)
+    found = []
+    for run in experiment.runs:
+        known = by_run.get(run.key(experiment.name))
+        if known is None or not results.exist(run.context.exp):
+            continue
+        origins = {row.key: (row.found, row.options, row.revision) for row in known}
+        rows, _ = collect_rows(experiment, run, stages)
+        if not rows or any(origins.get(row.key) != (row.found, row.options, row.revision) for row in rows):
+            say(f"note: {run.context.exp} is not the run that {experiment.table} has of that name: no measures from it")
+            continue
+        found.append(run)
+        if measures := collect_measures(experiment, run, stages):
+            done = append_measures(experiment.measures, measures)
+            if done.added or done.replaced or done.removed:
+                _say_appended(f"measures of {run.name}", done)
     return found
 
 
@@ -175,74 +206,20 @@ def _run_one(experiment: Experiment, run: ExperimentRun, stages: tuple[Stage, ..
     rows, missing = collect_rows(experiment, run, stages)
     if missing:
         say(f"no scores of {', '.join(missing)} (noise comes from --noise-dir or the corpus): the rows are left out")
-    done = append_rows(experiment.table, rows)
+    _say_appended("table", append_rows(experiment.table, rows))
+    if measures := collect_measures(experiment, run, stages):
+        _say_appended("measures", append_measures(experiment.measures, measures))
+
+
+def _say_appended(where: str, done: Appended) -> None:
     counts = {"added": done.added, "replaced": done.replaced, "removed": done.removed, "kept": done.kept}
-    say(f"table: rows {', '.join(f'{name} {count}' for name, count in counts.items() if count) or 'none'}")
+    say(f"{where}: rows {', '.join(f'{name} {count}' for name, count in counts.items() if count) or 'none'}")
     if done.contradicted:
-        first = done.contradicted[0]
+        first = " ".join(map(str, done.contradicted[0].key[1:]))
         say(
-            f"note: {len(done.contradicted)} rows of the same revision have other counts now, the first is"
-            f" {first.system} {first.condition} of speaker {first.speaker}; the older ones are kept"
+            f"note: {len(done.contradicted)} rows of the same revision say something else now, the first is {first};"
+            " the older ones are kept"
         )
-
-
-def _systems(experiment: Experiment, run: ExperimentRun) -> list[str]:
-    """Those of the experiment's systems that this run makes."""
-    made = systems_of(run.context.recipe)
-    return [system for system in experiment.systems if system in made]
-
-
-def collect_rows(
-    experiment: Experiment, run: ExperimentRun, stages: Sequence[Stage]
-) -> tuple[list[ResultRow], list[str]]:
-    """The rows of a complete run, and "SYSTEM CONDITION" of those expected that it has no scores of."""
-    exp = run.context.exp
-    scored = read_json(exp / "results.json")["wer"]
-    rows, missing = [], []
-    for system in _systems(experiment, run):
-        made_by = _made_by(exp, system, stages)
-        for condition in run.conditions:
-            if condition not in scored.get(system, {}):
-                missing.append(f"{system} {condition}")
-                continue
-            speakers = counts_by(read_jsonl(exp / "score" / system / f"{condition}.jsonl"))
-            for speaker, counts in speakers.items():
-                row = ResultRow(
-                    experiment=experiment.name,
-                    setting=run.setting,
-                    recipe=experiment.recipe_name,
-                    fold=run.fold,
-                    seed=run.seed,
-                    system=system,
-                    condition=condition,
-                    speaker=speaker,
-                    substitutions=counts["sub"],
-                    deletions=counts["del"],
-                    insertions=counts["ins"],
-                    words=counts["words"],
-                    settings=run.settings,
-                    options=run.options,
-                    revision=made_by,
-                    command=run.command,
-                )
-                rows.append(row)
-    return rows, missing
-
-
-def _made_by(exp: Path, system: str, stages: Sequence[Stage]) -> str:
-    """The revisions of the stages that a system's hypotheses come from, in the order of the stages."""
-    by_name = {stage.name: stage for stage in stages}
-    decoded_by = f"decode_{system}"
-    needed = _with_inputs(decoded_by if decoded_by in by_name else "score", by_name)
-    sidecars = [read_sidecar(exp, stage.name) for stage in stages if stage.name in needed]
-    return "+".join(dict.fromkeys(sidecar.revision for sidecar in sidecars if sidecar)) or revision()
-
-
-def _with_inputs(name: str, by_name: dict[str, Stage]) -> set[str]:
-    found: set[str] = {name}
-    for read in by_name[name].reads:
-        found |= _with_inputs(read, by_name)
-    return found
 
 
 def _of_run(run: ExperimentRun, error: PyasrError) -> PyasrError:

@@ -12,6 +12,8 @@ from pyasr.run.stage import Stage
 NETWORKS = ("teacher", "supervised", "student", "topline")
 SMBR = ("teacher_smbr", "student_smbr")
 RELABELLED = ("student_relabelled",)
+LABELS = ("label", "relabel")
+"""The stages that store what a student learns from."""
 SYSTEMS = ("mono", "tri", "tri_sat", *NETWORKS, *SMBR, *RELABELLED)
 """The systems that are decoded and scored; those of SMBR where smbr.on is true, of RELABELLED with smbr.relabel."""
 

@@ -51,8 +51,8 @@ def claim(*comparisons, **keys):
     return validate(ClaimOptions, values, "test")
 
 
-def judged(table, *comparisons, **keys):
-    return judge([claim(*comparisons, **keys)], table, SETTINGS, ())[0]
+def judged(table, *comparisons, measures=(), **keys):
+    return judge([claim(*comparisons, **keys)], table, measures, SETTINGS, ())[0]
 
 
 BASE = rows("supervised", "plain", lambda place, condition: 6 + place % 2)
@@ -81,7 +81,7 @@ def test_the_interval_decides(student, expect, verdict):
 def test_figures_are_those_of_the_table():
     (found,) = judged(BASE + rows("student", "plain", 4), {"published": [10.0, 22.0]}).compared
     pooled = found.outcomes[-1].measured
-    assert pooled.wers == (32.5, 20.0) and pooled.estimate == pytest.approx(100 * 2.5 / 6.5) and pooled.speakers == 12
+    assert pooled.sides == (32.5, 20.0) and pooled.estimate == pytest.approx(100 * 2.5 / 6.5) and pooled.speakers == 12
     said = comparison_sentence(found)
     assert said.startswith("38.5 % fewer errors [") and "over all conditions (WER 32.5 to 20.0 %, 12 speakers)" in said
     assert "the article has 10 to 22 %, less than here" in said
@@ -137,9 +137,9 @@ def test_sides_of_two_experiments_are_compared_in_the_runs_of_both():
 
 def test_folds_can_be_chosen():
     table = BASE + rows("student", "plain", 4, folds=(0,))
-    assert judge([claim()], table, SETTINGS, (0,))[0].verdict == HOLDS
+    assert judge([claim()], table, (), SETTINGS, (0,))[0].verdict == HOLDS
     with pytest.raises(ConfigError, match="claim a: number 1: no run that the settings of all its sides"):
-        judge([claim()], table, SETTINGS, (5,))
+        judge([claim()], table, (), SETTINGS, (5,))
 
 
 def test_older_rows_are_noted():
@@ -157,17 +157,17 @@ def counts(errors, words=20):
 def test_measures_by_hand():
     reference, base, system = counts([10, 10, 8]), counts([8, 8, 6]), counts([7, 7, 5])
     more = measure("more_reduction", [reference, base, system])
-    assert more.estimate == pytest.approx(50.0) and more.ci95[0] == pytest.approx(50.0)  # 9 fewer instead of 6
+    assert more.estimate == pytest.approx(50.0) and more.ends[0] == pytest.approx(50.0)  # 9 fewer instead of 6
     assert measure("points", [base, system]).estimate == pytest.approx(100 * 3 / 60)
     noisy = [counts([20, 20, 20], 60), counts([15, 15, 15], 60)]
     noise = measure("more_in_noise", [reference, base, *noisy])
     assert noise.estimate == pytest.approx(25.0 - 100 * 6 / 28)
-    assert noise.wers == pytest.approx((140 / 3, 110 / 3, 100 / 3, 25))
+    assert noise.sides == pytest.approx((140 / 3, 110 / 3, 100 / 3, 25))
 
 
 def test_a_base_that_reduces_nothing_bounds_no_ratio():
     reference, base, system = counts([10, 10, 10]), counts([12, 9, 8]), counts([7, 7, 7])
-    assert measure("more_reduction", [reference, base, system]).ci95[1] == np.inf
+    assert measure("more_reduction", [reference, base, system]).ends[1] == np.inf
     with pytest.raises(DataError, match="more_reduction is not defined"):
         measure("more_reduction", [reference, reference, system])
     with pytest.raises(DataError, match="not paired"):
@@ -222,7 +222,7 @@ def all_kinds():
         claim({"expect": "shown"}, {"gap": "no <time>"}, name="f"),
         claim({}, name="g", note="Long: " + "word " * 40),
     ]
-    return judge(claims, table, SETTINGS, ())
+    return judge(claims, table, (), SETTINGS, ())
 
 
 def test_the_text_holds_verdicts_figures_and_what_was_tried():
