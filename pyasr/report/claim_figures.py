@@ -146,6 +146,7 @@ def levels(judged: Judged) -> str | None:
             axes.set_ylabel(label)
             named |= {name: handle for handle, name in zip(*axes.get_legend_handles_labels())}
         every[-1].set_xlabel(judged.options.x_label)
+        figure.align_ylabels(every)
         if named:
             figure.legend(named.values(), named.keys(), loc="outside upper left", ncols=2, frameon=False,
                           handlelength=1.6)  # fmt: skip

@@ -15,6 +15,7 @@ from pyasr.report.claim_options import ClaimOptions
 from pyasr.report.claims import FAILS, HOLDS, INCOMPLETE, SHOWN, UNDECIDED, Declared, judge, notes
 from pyasr.report.claims_page import render_claims
 from pyasr.report.claims_text import claim_sentence, claims_markdown, comparison_sentence, rerun_commands, table_rows
+from pyasr.report.measures_table import MeasureRow
 from pyasr.report.results_table import ResultRow
 
 SPEAKERS = [f"s{number:02}" for number in range(12)]
@@ -194,6 +195,11 @@ def test_more_in_noise_takes_all_of_a_run_or_nothing():
         ({"measure": "more_reduction"}, "reference is the third side"),
         ({"conditions": ["all"]}, "name those that all stand for"),
         ({"expct": "better"}, "did you mean 'comparison.0.expect'"),
+        ({"measure": "loss"}, "comparison.0.measure"),
+        ({"also": {"loss": {}}}, "comparison.0.also"),
+        ({"also": {"dev_loss": 1.0}}, "comparison.0.also.dev_loss"),
+        ({"also": {"dev_loss": {"margn": 1.0}}}, "did you mean 'comparison.1.margin'"),
+        ({"measure": "kept", "reference": "mono@plain"}, "reference is the third side"),
     ],
 )
 def test_mistakes_are_named(comparison, message):
@@ -208,13 +214,101 @@ def test_keys_for_each_comparison():
     assert [one.published for one in found.comparison] == [(5.0,), (5.0,), ()]
 
 
+def values(system, setting, of_folds, measure="dev_loss", **changes):
+    """A row of a measure for each fold."""
+    keys = dict(experiment="grid", setting=setting, recipe="an4", seed=1, system=system, options="o", revision="r")
+    return [MeasureRow(measure=measure, fold=fold, value=value, **{**keys, **changes})
+            for fold, value in enumerate(of_folds)]  # fmt: skip
+
+
+LOSS = {"measure": "dev_loss", "expect": "not_worse", "margin": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("student", "keys", "verdict"),
+    [
+        ([1.009, 2.01], {}, HOLDS),
+        ([1.02, 2.05], {}, FAILS),
+        ([1.009, 2.05], {}, UNDECIDED),
+        ([0.9, 1.9], {"expect": "better"}, HOLDS),
+        ([0.9, 2.1], {"expect": "better"}, UNDECIDED),
+        ([0.995, 1.99], {"expect": "not_better"}, HOLDS),
+        ([0.5, 1.0], {"expect": "not_better"}, FAILS),
+        ([0.5, 3.0], {"expect": "shown"}, SHOWN),
+    ],
+)
+def test_every_run_decides_of_a_measure(student, keys, verdict):
+    measures = values("supervised", "plain", [1.0, 2.0]) + values("student", "plain", student)
+    (found,) = judged((), {**LOSS, **keys}, measures=measures).compared
+    assert found.verdict == verdict
+    assert [outcome.condition for outcome in found.outcomes] == ["fold 0", "fold 1", "mean of 2"]
+    mean = found.outcomes[-1].measured
+    assert mean.estimate == pytest.approx(100 * (3 - sum(student)) / 3) and mean.sides == (1.5, sum(student) / 2)
+    assert mean.ends == pytest.approx(sorted((100 - 100 * student[0], 100 - 50 * student[1])))
+
+
+def test_a_measure_is_said_with_all_its_runs():
+    measures = values("supervised", "plain", [1.0, 2.0]) + values("student", "plain", [1.01, 2.0])
+    (found,) = judged((), LOSS, measures=measures).compared
+    assert comparison_sentence(found) == "0.3 % higher loss on dev, 0.0 to 1.0 in 2 runs (mean 1.5 to 1.505)"
+    assert [row[1:5] for row in table_rows(found)] == [
+        ["fold 0", "1", "1.01", "-1.0 %"],
+        ["fold 1", "2", "2", "0.0 %"],
+        ["mean of 2", "1.5", "1.505", "-0.3 % (-1.0 to 0.0)"],
+    ]
+    accuracy = values("supervised", "plain", [50.0, 50.0], "dev_frame_accuracy")
+    accuracy += values("student", "plain", [55.0, 60.0], "dev_frame_accuracy")
+    said = comparison_sentence(judged((), {"measure": "dev_frame_accuracy"}, measures=accuracy).compared[0])
+    assert said == "15.0 % higher frame accuracy on dev, 10.0 to 20.0 in 2 runs (mean 50 to 57.5)"
+    said = comparison_sentence(
+        judged((), {"measure": "dev_frame_accuracy", "published": [12.0]}, measures=accuracy).compared[0]
+    )
+    assert said.endswith("; the article has 12 %, which is among the runs")
+
+
+def test_one_run_of_a_measure_decides_nothing():
+    measures = values("supervised", "plain", [1.0]) + values("student", "one", [0.5], experiment="other")
+    found = judged((), {**LOSS, "system": "student@one"}, measures=measures)
+    assert found.verdict == UNDECIDED and len(found.compared[0].outcomes) == 1
+    said = comparison_sentence(found.compared[0])
+    assert said == "50.0 % lower loss on dev in fold 0 (1 to 0.5); one run decides nothing"
+    assert claim_sentence(found) == "Not decided for number 1 (50.0 %)."
+
+
+def test_missing_measures_leave_a_claim_open_and_are_named():
+    base = values("supervised", "plain", [1.0, 1.0])
+    found = judged((), LOSS, measures=base + values("student", "plain", [0.5])).compared[0]
+    assert found.verdict == INCOMPLETE and found.outcomes[-1].measured.runs == 1
+    assert comparison_sentence(found).endswith("no loss on dev of student@plain (fold 1)")
+    other = values("student", "plain", [0.5, 0.5], "kept") + values("student", "plain", [1.0, 1.0], experiment="x")
+    nothing = judged(BASE, LOSS, measures=base + other).compared[0]
+    assert nothing.is_empty and comparison_sentence(nothing) == "no loss on dev of student@plain (fold 0, fold 1)"
+    zero = values("supervised", "plain", [0.0, 1.0]) + values("student", "plain", [0.5, 0.5])
+    undefined = judged((), LOSS, measures=zero).compared[0]
+    assert undefined.verdict == INCOMPLETE and "of the base is 0: nothing is relative" in comparison_sentence(undefined)
+    (said,) = notes(values("student", "plain", [1.0], options="older"), SETTINGS)
+    assert said.startswith("rows of plain were made with other options")
+
+
+def test_further_comparisons_by_measures_come_after_the_others():
+    also = {"dev_loss": {"expect": "not_worse", "margin": 1.0}, "kept": {"label": "mass"}}
+    each = {"measure": "points", "margin": 3.0, "also": also}
+    found = claim({"x": 1}, {"also": {"kept": {}}}, {"gap": "why"}, each=each)
+    assert [(one.label, one.measure, one.expect, one.margin, one.x) for one in found.comparison] == [
+        ("number 1", "points", "better", 3.0, 1), ("number 2", "points", "better", 3.0, None),
+        ("number 3", "reduction", "better", 0.0, None), ("number 1: loss on dev", "dev_loss", "not_worse", 1.0, 1),
+        ("mass", "kept", "shown", 0.0, 1), ("number 2: probability kept of a frame", "kept", "shown", 0.0, None),
+    ]  # fmt: skip
+
+
 def all_kinds():
     """A claim of every verdict, with figures over x; and its table."""
     table = BASE + rows("student", "plain", lambda place, condition: 4 + place % 3) + rows("mono", "plain", 9)
     table += rows("student", "wide", 3, folds=(0,))
     similar = {"expect": "not_worse", "measure": "points", "margin": 1.0, "base": "student@plain"}
     claims = [
-        claim({"x": 15, "published": [10.0, 22.0]}, {"x": 30, "system": "topline@plain"}, x_label="speakers"),
+        claim({"x": 15, "published": [10.0, 22.0], "also": {"dev_loss": {}, "kept": {}}},
+              {"x": 30, "x_tick": "all", "system": "topline@plain", "also": {"dev_loss": LOSS}}, x_label="speakers"),
         claim({}, name="b"),
         claim({"system": "mono@plain"}, name="c", tried="More <leaves>; no."),
         claim({**similar, "system": "student@wide"}, name="d"),
@@ -222,7 +316,8 @@ def all_kinds():
         claim({"expect": "shown"}, {"gap": "no <time>"}, name="f"),
         claim({}, name="g", note="Long: " + "word " * 40),
     ]
-    return judge(claims, table, (), SETTINGS, ())
+    measures = [row for system in ("supervised", "student", "topline") for row in values(system, "plain", [1.0, 1.1])]
+    return judge(claims, table, measures, SETTINGS, ())
 
 
 def test_the_text_holds_verdicts_figures_and_what_was_tried():

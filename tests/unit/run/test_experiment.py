@@ -8,6 +8,7 @@ import pytest
 
 from pyasr.base.artifact import write_json, write_jsonl
 from pyasr.base.errors import ConfigError, DataError
+from pyasr.report.measures_table import read_measures
 from pyasr.report.results_table import read_table
 from pyasr.run import cli, experiment_runs
 from pyasr.run.experiment import load_experiment
@@ -332,6 +333,131 @@ def test_a_dry_run_tells_what_is_left_and_changes_nothing(write, calls, revised,
     assert lines[2][:6] == ["wide-seed1", "run", "1", "from", "score", "0"]
     assert lines[3][-4:] == ["1", "min", "00", "s"] or lines[3][-2] == "60.0"
     assert "3 of 4 runs left, about 2 min 00 s" in " ".join(" ".join(line) for line in lines)
+
+
+# A student of posteriors that a stage before it stores, beside a system without a network.
+NETWORKS = (
+    Stage("mono", "", "nets.mono", ("mono.json",)),
+    Stage("label", "", "nets.label", ("targets/",)),
+    Stage("student", "", "nets.student", ("train/student/",), reads=("label",), options=("train.student",)),
+    Stage("score", "", "nets.score", ("score/",), reads=("mono", "student")),
+)
+STUDENTS = 'systems = ["mono", "student"]\nset = ["train.student.transcribed_lr_factor=2.0"]\n'
+LOG = [{"seconds": 10.04, "dev_loss": 2.0}, {"seconds": 5.0, "dev_loss": 1.5}]
+
+
+@pytest.fixture
+def networks(monkeypatch, revised):
+    """Stages as those of NETWORKS, with what they log; returns the log of the student, to be changed."""
+    log = [dict(row) for row in LOG]
+    module = types.ModuleType("pyasr.run.steps.nets")
+
+    def mono(context):
+        write_json(context.exp / "mono.json", 1)
+        return {"parameters": 7}
+
+    def label(context):
+        write_json(context.exp / "targets" / "store.json", 1)
+        return {"utterances": 3, "bytes_per_row": 22.5, "kept": 0.99, "skipped": {}}
+
+    def student(context):
+        write_jsonl(context.exp / "train" / "student" / "log.jsonl", log)
+        return {"utterances": 5, "parameters": 1500, "sub_epochs": 2, "dev_loss": 1.5, "dev_frame_accuracy": 60.25,
+                "ended_by": ["dev"], "frames_per_s": 900}  # fmt: skip
+
+    def score(context):
+        rows = [{"id": "ann-1", "speaker": "ann", "sub": 1, "del": 0, "ins": 0, "words": 3}]
+        for system in ("mono", "student"):
+            write_jsonl(context.exp / "score" / system / "clean.jsonl", rows)
+        write_json(context.exp / "score" / "wer.json", {"mono": {"clean": {}}, "student": {"clean": {}}})
+        return {}
+
+    for function in (mono, label, student, score):
+        setattr(module, function.__name__, function)
+    monkeypatch.setitem(sys.modules, "pyasr.run.steps.nets", module)
+    monkeypatch.setattr("pyasr.run.experiment_cli.stages_for", lambda systems: NETWORKS)
+    return log
+
+
+def measured(experiment):
+    return {row.measure: row.value for row in read_measures(experiment.measures)}
+
+
+ALL_MEASURES = {
+    "parameters": 1500, "sub_epochs": 2, "dev_loss": 1.5, "dev_frame_accuracy": 60.25, "train_s": 15.0,
+    "frames_per_s": 900, "bytes_per_row": 22.5, "kept": 0.99,
+}  # fmt: skip
+
+
+def test_what_a_run_tells_of_its_networks_goes_into_a_second_table(write, networks, capsys, tmp_path):
+    experiment = load_experiment(write(STUDENTS), executor="serial")
+    run_experiment(experiment, NETWORKS)
+    assert experiment.measures == tmp_path / "measures.csv" and measured(experiment) == ALL_MEASURES
+    (row, *_) = read_measures(experiment.measures)
+    (run,) = experiment.runs
+    assert (row.run, row.system, row.options) == (("grid", "default", None, 1), "student", run.options)
+    assert row.revision == "a" * 12 and "measures: rows added 8" in capsys.readouterr().out
+
+
+def test_of_gtc_the_bytes_of_a_step_are_kept(write, networks):
+    for row, sent in zip(networks, (100, 301)):
+        row["gtc_bytes_out"] = sent
+    experiment = load_experiment(write(STUDENTS), executor="serial")
+    run_experiment(experiment, NETWORKS)
+    assert measured(experiment) == {**ALL_MEASURES, "gtc_bytes_per_step": 200.5}
+    networks[0]["bmuf_blocks"] = 1  # whose bytes nobody counts
+    both = load_experiment(write(STUDENTS.replace("2.0", "3.0")), executor="serial")
+    run_experiment(both, NETWORKS)
+    assert measured(both) == ALL_MEASURES
+
+
+def test_a_finished_run_gets_its_measures_from_its_folder(write, networks, command):
+    path = write(STUDENTS)
+    experiment = load_experiment(path, executor="serial")
+    run_experiment(experiment, NETWORKS)
+    before = experiment.measures.read_bytes()
+    experiment.measures.unlink()
+    run_experiment(experiment, NETWORKS)
+    assert experiment.measures.read_bytes() == before
+    experiment.measures.unlink()
+    experiment.exp.rename(experiment.exp.with_name("gone"))
+    run_experiment(experiment, NETWORKS)  # the run stays done without them
+    assert not experiment.exp.exists() and not experiment.measures.exists()
+
+    code, out, err = command("experiment", path, "--measures")
+    assert code == 0 and "0 of 1 runs have rows" in out, err
+    code, out, _ = command("experiment", path, "--measures", "--exp", experiment.exp.with_name("gone"))
+    assert code == 0 and "measures of seed1: rows added 8" in out and "1 of 1 runs have rows" in out
+    assert experiment.measures.read_bytes() == before
+    code, _, err = command("experiment", path, "--measures", "--dry-run")
+    assert code == 1 and "--dry-run or --measures" in err
+
+
+def test_other_code_takes_measures_of_what_older_code_made(write, networks, revised, command):
+    path = write(STUDENTS)
+    experiment = load_experiment(path, executor="serial")
+    run_experiment(experiment, NETWORKS)
+    experiment.measures.unlink()
+    revised("b" * 12)
+    assert runs_in_table(experiment) == []
+    assert command("experiment", path, "--measures")[0] == 0
+    assert measured(experiment) == ALL_MEASURES
+    assert {row.revision for row in read_measures(experiment.measures)} == {"a" * 12}
+
+
+def test_measures_are_not_taken_from_the_folder_of_another_run(write, networks, command):
+    path = write(STUDENTS)
+    experiment = load_experiment(path, executor="serial")
+    run_experiment(experiment, NETWORKS)
+    experiment.measures.unlink()
+    scores = experiment.runs[0].context.exp / "score" / "student" / "clean.jsonl"
+    scores.write_text(scores.read_text().replace('"sub": 1', '"sub": 2'))
+    code, out, _ = command("experiment", path, "--measures")
+    assert code == 0 and "is not the run that" in out and not experiment.measures.exists()
+    # Nor when the options in the file are not those of the rows any more.
+    scores.write_text(scores.read_text().replace('"sub": 2', '"sub": 1'))
+    _, out, _ = command("experiment", write(STUDENTS.replace("2.0", "3.0")), "--measures")
+    assert "is not the run that" in out and not experiment.measures.exists()
 
 
 @pytest.fixture
