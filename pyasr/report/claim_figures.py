@@ -131,10 +131,12 @@ def levels(judged: Judged) -> str | None:
     """WER and measures over the x of the comparisons, a panel each; in a panel a line a series and one for the bases.
     None when nothing is to be drawn."""
     panels: dict[str, list[Compared]] = {}
+    ticks: dict[float, str] = {}
     for found in judged.compared:
         if found.levels is not None:
             of = MEASURES[found.options.measure].what if found.options.measure in MEASURES else _WER
             panels.setdefault(of, []).append(found)
+            ticks[found.options.x] = found.options.x_tick or f"{found.options.x:g}"
     if not panels:
         return None
     with matplotlib.rc_context(_STYLE):
@@ -142,7 +144,11 @@ def levels(judged: Judged) -> str | None:
         every = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
         named: dict[str, Any] = {}
         for axes, (label, placed) in zip(every, panels.items()):
-            _levels_panel(axes, placed, judged.options.x_log)
+            axes.set_xscale("log" if judged.options.x_log else "linear")
+            axes.set_xticks(sorted(ticks), [ticks[x] for x in sorted(ticks)])
+            axes.minorticks_off()
+            axes.tick_params(length=0)
+            _levels_panel(axes, placed)
             axes.set_ylabel(label)
             named |= {name: handle for handle, name in zip(*axes.get_legend_handles_labels())}
         every[-1].set_xlabel(judged.options.x_label)
@@ -153,7 +159,7 @@ def levels(judged: Judged) -> str | None:
         return svg(figure)
 
 
-def _levels_panel(axes: Axes, placed: Sequence[Compared], log: bool) -> None:
+def _levels_panel(axes: Axes, placed: Sequence[Compared]) -> None:
     series: dict[str, list[tuple[float, Level | None]]] = {}
     bases: dict[Side, Level | None] = {}
     for found in placed:
@@ -169,13 +175,8 @@ def _levels_panel(axes: Axes, placed: Sequence[Compared], log: bool) -> None:
     del series[base_name]
     for (name, points), colour in zip(series.items(), _SERIES):
         _line(axes, name, points, colour, "-")
-    every = {found.options.x: found.options.x_tick or f"{found.options.x:g}" for found in placed}
     there = {x for points in series.values() for x, level in points if level is not None}
-    if log:
-        axes.set_xscale("log")
-    axes.set_xticks(sorted(every), [every[x] for x in sorted(every)])
-    axes.minorticks_off()
-    for x in every.keys() - there:
+    for x in sorted({found.options.x for found in placed} - there):
         axes.axvline(x, color=GRID, linewidth=8, zorder=0)
         axes.annotate("no rows yet", (x, 0.5), xycoords=("data", "axes fraction"), rotation=90, ha="center",
                       va="center", fontsize=8, fontstyle="italic", color=MUTED)  # fmt: skip
@@ -183,7 +184,6 @@ def _levels_panel(axes: Axes, placed: Sequence[Compared], log: bool) -> None:
     if not axes.get_legend_handles_labels()[0]:
         axes.set_ylim(0, 100)
         axes.set_yticks([])
-    axes.tick_params(length=0)
 
 
 def _names(found: Compared) -> tuple[str, str]:

@@ -62,7 +62,7 @@ MEASURES = {
     "kept": Measure("probability kept of a frame", "more probability kept", "less probability kept", False),
     "gtc_bytes_per_step": _fewer("bytes a worker sends in a step"),
 }  # fmt: skip
-"""dev_loss: cross-entropy to the aligned senones, of the model that was kept. train_s: without looks at dev.
+"""dev_loss: cross-entropy to the aligned senones, the least of all sub-epochs. train_s: without looks at dev.
 frames_per_s: of 30 ms, of all workers, beside whatever else the machine did. bytes_per_row, kept: means over the stored
 frames that a student learnt from. gtc_bytes_per_step: with all padding; mean over the last steps of all sub-epochs."""
 

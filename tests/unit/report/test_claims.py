@@ -3,6 +3,7 @@
 import os
 import re
 import runpy
+import urllib.parse
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from pyasr.base.config import validate
 from pyasr.base.errors import ConfigError, DataError
+from pyasr.report.claim_figures import levels
 from pyasr.report.claim_measures import measure
 from pyasr.report.claim_options import ClaimOptions
 from pyasr.report.claims import FAILS, HOLDS, INCOMPLETE, SHOWN, UNDECIDED, Declared, judge, notes
@@ -327,6 +329,13 @@ def test_the_text_holds_verdicts_figures_and_what_was_tried():
     for words in ("Note: rows are old.", "What was tried: More <leaves>; no.", "| holds |", "| fails |", "missing"):
         assert words in text, words
     assert claims_markdown("Claims", all_kinds(), SETTINGS, "made", ["rows are old"]) == text
+
+
+def test_the_figure_over_x_has_a_panel_a_measure():
+    text = urllib.parse.unquote(levels(all_kinds()[0]))
+    for words in ("word error rate, per cent", "loss on dev, nats a frame", "probability kept of a frame", ">all<"):
+        assert words in text, words
+    assert levels(all_kinds()[1]) is None
 
 
 @pytest.fixture(scope="module")

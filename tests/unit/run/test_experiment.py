@@ -411,6 +411,13 @@ def test_of_gtc_the_bytes_of_a_step_are_kept(write, networks):
     assert measured(both) == ALL_MEASURES
 
 
+def test_a_student_that_hears_its_teacher_has_no_store(write, networks):
+    dense = """systems = ["student"]\nset = ['train.student.targets="dense"']"""
+    experiment = load_experiment(write(dense), executor="serial")
+    run_experiment(experiment, NETWORKS)
+    assert measured(experiment) == {name: ALL_MEASURES[name] for name in list(ALL_MEASURES)[:-2]}
+
+
 def test_a_finished_run_gets_its_measures_from_its_folder(write, networks, command):
     path = write(STUDENTS)
     experiment = load_experiment(path, executor="serial")
