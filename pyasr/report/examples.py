@@ -47,21 +47,22 @@ def alignment_examples(exp: Path, count: int = 3) -> list[Example]:
     if system is None:
         return []
     trained = EmState.load_result(exp / "gmm" / system)
+    phones = trained.system.phones
     lexicon = Lexicon.read(exp / "lang" / "lexicon.txt")
     true_phones = _true_phones(exp)
     examples = []
     for cut in _choose(read_cuts(exp / "data" / "transcribed.jsonl.gz"), trained.alignments, count):
-        segments = [
-            (trained.system.phones.base(phone_id), start * FRAME_SHIFT_S, end * FRAME_SHIFT_S)
-            for phone_id, start, end in phone_segments(trained.alignments[cut.id], trained.system.transitions)
-        ]
+        found = phone_segments(trained.alignments[cut.id], trained.system.transitions)
+        timed = [(phone_id, start * FRAME_SHIFT_S, end * FRAME_SHIFT_S) for phone_id, start, end in found]
         text, speaker = cut.supervisions[0].text, cut.supervisions[0].speaker
         try:
             frames = compute_lfbe(load_samples(cut))
         except DataError:
             continue  # the audio was there when the features were made; the rest of the report does not need it
-        words = group_words(segments, text.split(), lexicon)
-        examples.append(Example(cut.id, speaker, text, system, frames, words, segments, true_phones.get(cut.id, [])))
+        # The lexicon has the phones with their places in the word; those are not for the picture.
+        words = group_words([(phones.name(phone), *times) for phone, *times in timed], text.split(), lexicon)
+        shown = [(phones.base(phone), *times) for phone, *times in timed]
+        examples.append(Example(cut.id, speaker, text, system, frames, words, shown, true_phones.get(cut.id, [])))
     return examples
 
 

@@ -49,8 +49,9 @@ def test_no_words() -> None:
     assert group_words(segments("SIL"), [], LEXICON) == []
 
 
-def monophones() -> GmmSystem:
-    phones, topology = PhoneTable.from_pronunciations(phones for _, phones in LEXICON), Topology()
+def monophones(lexicon: Lexicon, word_positions: bool) -> GmmSystem:
+    phones = PhoneTable.from_pronunciations((phones for _, phones in lexicon), word_positions)
+    topology = Topology()
     context = MonophoneContext(phones, topology)
     gmm = DiagGmm.single(np.zeros((context.num_pdfs, 39)), np.ones((context.num_pdfs, 39)))
     return GmmSystem(phones, topology, context, TransitionModel.build(phones, topology, context), Frontend(), gmm)
@@ -65,10 +66,12 @@ def tids(system: GmmSystem, phones: str, frames_each: int) -> np.ndarray:
     return np.array(ids, np.int32)
 
 
-@pytest.fixture
-def trained(tmp_path: Path) -> Path:
+@pytest.fixture(params=[False, True], ids=["phones", "phones with their places in the word"])
+def trained(request, tmp_path: Path) -> Path:
     """Two aligned utterances of different speakers, and one without alignment."""
-    system, cuts, alignments = monophones(), [], {}
+    lexicon = LEXICON.with_word_positions() if request.param else LEXICON
+    spoken = "SIL AH_S B_B IY_E SIL" if request.param else "SIL AH B IY SIL"
+    system, cuts, alignments = monophones(lexicon, request.param), [], {}
     for number in range(3):
         path = tmp_path / f"utt-{number}.wav"
         soundfile.write(path, 0.1 * np.random.default_rng(number).standard_normal(16000), 16000)
@@ -78,10 +81,10 @@ def trained(tmp_path: Path) -> Path:
         cut.supervisions.append(supervision)
         cuts.append(cut)
         if number < 2:
-            alignments[cut.id] = tids(system, "SIL AH B IY SIL", 20)
+            alignments[cut.id] = tids(system, spoken, 20)
     exp = tmp_path / "exp"
     EmState(system, alignments, []).save_result(exp / "gmm" / "mono")
-    LEXICON.write(exp / "lang" / "lexicon.txt")
+    lexicon.write(exp / "lang" / "lexicon.txt")
     write_cuts(exp / "data" / "transcribed.jsonl.gz", cuts)
     write_jsonl(exp / "corpus" / "phone_times.jsonl", [{"id": "utt-0", "phones": [["AH", 0.21, 0.4]]}])
     return exp
