@@ -18,6 +18,7 @@ from pyasr.run.stages import LABELS, NETWORKS, RELABELLED, SMBR, systems_of
 _TRAINED = (*NETWORKS, *SMBR, *RELABELLED)
 """The systems with a network; the stage that trains it has the system's name."""
 
+
 def systems_in(experiment: Experiment, run: ExperimentRun) -> list[str]:
     """Those of the experiment's systems that this run makes."""
     made = systems_of(run.context.recipe)
