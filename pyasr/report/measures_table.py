@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyasr.base.errors import DataError
-from pyasr.report.table_file import RunKey, TableFile, fold_of, need, whole_number
+from pyasr.report.table_file import RunKey, RunRow, TableFile, need, of_run
 
 
 @dataclass(frozen=True)
@@ -72,34 +72,16 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class MeasureRow:
-    """A row of the table. fold: None for the official split."""
+class MeasureRow(RunRow):
+    """A row of the table."""
 
-    experiment: str
-    setting: str
-    recipe: str
-    fold: int | None
-    seed: int
-    system: str
     measure: str
     value: float
-    options: str
-    revision: str
-
-    @property
-    def run(self) -> RunKey:
-        """Which run it is of."""
-        return self.experiment, self.setting, self.fold, self.seed
 
     @property
     def key(self) -> tuple[RunKey, str, str]:
         """What it is about: no two rows of a table share it."""
         return self.run, self.system, self.measure
-
-    @property
-    def origin(self) -> tuple[str, str]:
-        """All that made it but the revision."""
-        return self.options, self.recipe
 
     @property
     def found(self) -> float | None:
@@ -108,11 +90,8 @@ class MeasureRow:
 
     @property
     def fields(self) -> list[Any]:
-        """In the order of the columns."""
-        return [
-            self.experiment, self.setting, self.recipe, "" if self.fold is None else self.fold, self.seed, self.system,
-            self.measure, f"{self.value:.12g}", self.options, self.revision,
-        ]  # fmt: skip
+        """In the order of the columns, as they are written."""
+        return [*self.run_fields, self.measure, f"{self.value:.12g}", self.options, self.revision]
 
 
 def _row(fields: Mapping[str, str]) -> MeasureRow:
@@ -125,18 +104,7 @@ def _row(fields: Mapping[str, str]) -> MeasureRow:
         raise DataError(f"value is {fields['value']!r}, not a number") from error
     if not math.isfinite(value):
         raise DataError(f"value is {fields['value']!r}, not finite")
-    return MeasureRow(
-        fields["experiment"],
-        fields["setting"],
-        fields["recipe"],
-        fold_of(fields),
-        whole_number(fields, "seed"),
-        fields["system"],
-        fields["measure"],
-        value,
-        fields["options"],
-        fields["revision"],
-    )
+    return MeasureRow(**of_run(fields), measure=fields["measure"], value=value)
 
 
 _TABLE = TableFile(COLUMNS, "run, system and measure", _row)

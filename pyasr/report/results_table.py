@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pyasr.base.errors import DataError
-from pyasr.report.table_file import RunKey, TableFile, fold_of, json_object, need, whole_number
+from pyasr.report.table_file import RunKey, RunRow, TableFile, json_object, need, of_run, whole_number
 
 COLUMNS = (
     "experiment", "setting", "recipe", "fold", "seed", "system", "condition", "speaker",
@@ -30,15 +30,9 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class ResultRow:
-    """A row of the table. fold: None for the official split."""
+class ResultRow(RunRow):
+    """A row of the table."""
 
-    experiment: str
-    setting: str
-    recipe: str
-    fold: int | None
-    seed: int
-    system: str
     condition: str
     speaker: str
     substitutions: int
@@ -46,14 +40,7 @@ class ResultRow:
     insertions: int
     words: int
     settings: dict[str, Any] = field(hash=False)
-    options: str
-    revision: str
     command: str
-
-    @property
-    def run(self) -> RunKey:
-        """Which run it is of."""
-        return self.experiment, self.setting, self.fold, self.seed
 
     @property
     def key(self) -> tuple[RunKey, str, str, str]:
@@ -68,22 +55,22 @@ class ResultRow:
         }  # fmt: skip
 
     @property
-    def origin(self) -> tuple[str, dict[str, Any], str]:
-        """All that made it but the revision."""
-        return self.options, self.settings, self.recipe
+    def origin(self) -> tuple[Any, ...]:
+        """With the settings."""
+        return *super().origin, self.settings
 
     @property
     def found(self) -> dict[str, int]:
-        """What the same revision has to find again."""
+        """Its counts."""
         return self.counts
 
     @property
     def fields(self) -> list[Any]:
-        """In the order of the columns."""
+        """In the order of the columns, as they are written."""
         settings = json.dumps(self.settings, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return [
-            self.experiment, self.setting, self.recipe, "" if self.fold is None else self.fold, self.seed, self.system,
-            self.condition, self.speaker, *self.counts.values(), settings, self.options, self.revision, self.command,
+            *self.run_fields, self.condition, self.speaker, *self.counts.values(), settings, self.options,
+            self.revision, self.command,
         ]  # fmt: skip
 
 
@@ -93,19 +80,15 @@ def _row(fields: Mapping[str, str]) -> ResultRow:
     if counts[0] + counts[1] > counts[3]:
         raise DataError(f"{counts[0]} substitutions and {counts[1]} deletions in {counts[3]} words")
     return ResultRow(
-        fields["experiment"],
-        fields["setting"],
-        fields["recipe"],
-        fold_of(fields),
-        whole_number(fields, "seed"),
-        fields["system"],
-        fields["condition"],
-        fields["speaker"],
-        *counts,
-        json_object(fields, "settings"),
-        fields["options"],
-        fields["revision"],
-        fields["command"],
+        **of_run(fields),
+        condition=fields["condition"],
+        speaker=fields["speaker"],
+        substitutions=counts[0],
+        deletions=counts[1],
+        insertions=counts[2],
+        words=counts[3],
+        settings=json_object(fields, "settings"),
+        command=fields["command"],
     )
 
 

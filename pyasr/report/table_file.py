@@ -12,10 +12,11 @@ import fcntl
 import io
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pyasr.base.artifact import write_text
 from pyasr.base.errors import DataError
@@ -24,27 +25,53 @@ RunKey = tuple[str, str, "int | None", int]
 """(experiment, setting, fold, seed)"""
 
 
-class TableRow(Protocol):
-    """options: digest of those of its run. origin: all that made it but the revision. found: what the same revision has
-    to find again. fields: in the order of the columns, as they are written."""
+@dataclass(frozen=True)
+class RunRow(ABC):
+    """What every row says of its run. fold: None for the official split. options: digest of those of the run."""
+
+    experiment: str
+    setting: str
+    recipe: str
+    fold: int | None
+    seed: int
+    system: str
+    options: str
+    revision: str
 
     @property
-    def run(self) -> RunKey: ...
+    def run(self) -> RunKey:
+        """Which run it is of."""
+        return self.experiment, self.setting, self.fold, self.seed
+
     @property
-    def key(self) -> Hashable: ...
+    def run_fields(self) -> list[Any]:
+        """Experiment to system, as they are written."""
+        return [
+            self.experiment, self.setting, self.recipe, "" if self.fold is None else self.fold, self.seed, self.system
+        ]  # fmt: skip
+
     @property
-    def options(self) -> str: ...
+    def origin(self) -> tuple[Any, ...]:
+        """All that made it but the revision."""
+        return self.options, self.recipe
+
     @property
-    def revision(self) -> str: ...
+    @abstractmethod
+    def key(self) -> Hashable:
+        """What it is about: no two rows of a table share it."""
+
     @property
-    def origin(self) -> Any: ...
+    @abstractmethod
+    def found(self) -> Any:
+        """What the same revision has to find again."""
+
     @property
-    def found(self) -> Any: ...
-    @property
-    def fields(self) -> Sequence[Any]: ...
+    @abstractmethod
+    def fields(self) -> list[Any]:
+        """In the order of the columns, as they are written."""
 
 
-Row = TypeVar("Row", bound=TableRow)
+Row = TypeVar("Row", bound=RunRow)
 
 
 @dataclass(frozen=True)
@@ -173,9 +200,11 @@ def whole_number(fields: Mapping[str, str], name: str) -> int:
     return int(text)
 
 
-def fold_of(fields: Mapping[str, str]) -> int | None:
-    """None for the official split."""
-    return whole_number(fields, "fold") if fields["fold"] else None
+def of_run(fields: Mapping[str, str]) -> dict[str, Any]:
+    """What a `RunRow` is made of; DataError where fold or seed is no number."""
+    texts = {name: fields[name] for name in ("experiment", "setting", "recipe", "system", "options", "revision")}
+    fold = whole_number(fields, "fold") if fields["fold"] else None
+    return {**texts, "fold": fold, "seed": whole_number(fields, "seed")}
 
 
 def json_object(fields: Mapping[str, str], name: str) -> dict[str, Any]:
@@ -189,7 +218,7 @@ def json_object(fields: Mapping[str, str], name: str) -> dict[str, Any]:
     return found
 
 
-def _same_origin(old: TableRow, new: TableRow) -> bool:
+def _same_origin(old: RunRow, new: RunRow) -> bool:
     return (old.revision, old.origin) == (new.revision, new.origin) and "-dirty" not in new.revision
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pyasr.base.artifact import read_json, read_jsonl
 from pyasr.decode.score import counts_by
@@ -41,12 +42,7 @@ def collect_rows(
             speakers = counts_by(read_jsonl(exp / "score" / system / f"{condition}.jsonl"))
             for speaker, counts in speakers.items():
                 row = ResultRow(
-                    experiment=experiment.name,
-                    setting=run.setting,
-                    recipe=experiment.recipe_name,
-                    fold=run.fold,
-                    seed=run.seed,
-                    system=system,
+                    **_of_run(experiment, run, system, made_by),
                     condition=condition,
                     speaker=speaker,
                     substitutions=counts["sub"],
@@ -54,8 +50,6 @@ def collect_rows(
                     insertions=counts["ins"],
                     words=counts["words"],
                     settings=run.settings,
-                    options=run.options,
-                    revision=made_by,
                     command=run.command,
                 )
                 rows.append(row)
@@ -67,22 +61,26 @@ def collect_measures(experiment: Experiment, run: ExperimentRun, stages: Sequenc
     rows = []
     for system in systems_in(experiment, run):
         training = next((stage for stage in stages if stage.name == system and system in _TRAINED), None)
-        measured = {} if training is None else _measured(run.context.exp, training)
-        for measure, value in measured.items():
-            row = MeasureRow(
-                experiment=experiment.name,
-                setting=run.setting,
-                recipe=experiment.recipe_name,
-                fold=run.fold,
-                seed=run.seed,
-                system=system,
-                measure=measure,
-                value=float(value),
-                options=run.options,
-                revision=_made_by(run.context.exp, system, stages),
-            )
-            rows.append(row)
+        if training is None:
+            continue
+        of_run = _of_run(experiment, run, system, _made_by(run.context.exp, system, stages))
+        measured = _measured(run.context.exp, training)
+        rows += [MeasureRow(**of_run, measure=name, value=float(value)) for name, value in measured.items()]
     return rows
+
+
+def _of_run(experiment: Experiment, run: ExperimentRun, system: str, made_by: str) -> dict[str, Any]:
+    """What a `pyasr.report.table_file.RunRow` is made of. made_by: the revision."""
+    return {
+        "experiment": experiment.name,
+        "setting": run.setting,
+        "recipe": experiment.recipe_name,
+        "fold": run.fold,
+        "seed": run.seed,
+        "system": system,
+        "options": run.options,
+        "revision": made_by,
+    }
 
 
 def _measured(exp: Path, training: Stage) -> dict[str, float]:
