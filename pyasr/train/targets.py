@@ -1,11 +1,8 @@
-"""What a network learns to say: senones of alignments, or posteriors of a teacher, stored or not.
-
-Targets of each kind have `columns`, the fields of `pyasr.train.data.Batch` that `stacked` gives values for, and say
-whether there are some `of_every_phase` of stacking.
-"""
+"""What a network learns to say: senones of alignments, or posteriors of a teacher, stored or not."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -19,23 +16,47 @@ from pyasr.targets import PosteriorStore
 from pyasr.targets.parted import PartedStore
 
 
+class Targets(ABC):
+    """Of cuts. columns: the fields of `pyasr.train.data.Batch` that `stacked` gives values for."""
+
+    columns: ClassVar[tuple[str, ...]]
+
+    @property
+    def of_every_phase(self) -> bool:
+        """Whether there are some of every phase of stacking, or of the first alone."""
+        return True
+
+    @abstractmethod
+    def __contains__(self, cut_id: str) -> bool: ...
+
+    def open_part(self, part: str) -> None:  # noqa: B027 - most know all their cuts
+        """Make the cuts of a part known to what does not know all at once."""
+
+    def weight(self, cut_id: str) -> float:
+        """What the loss of a cut is multiplied by."""
+        return 1.0
+
+    @abstractmethod
+    def key(self) -> Any:
+        """For the key of a checkpoint."""
+
+    @abstractmethod
+    def stacked(
+        self, cut_id: str, num_frames: int, stack: int, phase: int, speed: float
+    ) -> tuple[torch.Tensor, ...]:
+        """Of each of T stacks of frames at a phase a row, a tensor a column. num_frames: 10 ms frames of the cut as it
+        is heard, at `speed` times its own."""
+
+
 @dataclass(frozen=True)
-class HardTargets:
+class HardTargets(Targets):
     """senones: cut_id -> int32 (T10,), the senone of each 10 ms frame."""
 
     senones: Mapping[str, np.ndarray]
     columns: ClassVar[tuple[str, ...]] = ("senones",)
-    of_every_phase: ClassVar[bool] = True
 
     def __contains__(self, cut_id: str) -> bool:
         return cut_id in self.senones
-
-    def open_part(self, part: str) -> None:
-        """Nothing to open: all are in memory."""
-
-    def weight(self, cut_id: str) -> float:
-        """What the loss of a cut is multiplied by: a transcript is certain."""
-        return 1.0
 
     def key(self) -> None:
         """They are known by their cuts."""
@@ -56,7 +77,7 @@ class HardTargets:
 
 
 @dataclass(frozen=True)
-class StoredTargets:
+class StoredTargets(Targets):
     """Of a store whose metadata says how many `phases` it has: 1 (phase 0 alone), or as many as frames are stacked.
 
     tied: with one phase, frames of the others learn from those of phase 0 that begin up to 20 ms before.
@@ -124,21 +145,13 @@ class StoredTargets:
 
 
 @dataclass(frozen=True)
-class TeacherTargets:
+class TeacherTargets(Targets):
     """Of a teacher that is listened to while its student trains, see `pyasr.train.listen`: every cut has them."""
 
     columns: ClassVar[tuple[str, ...]] = ("places",)
-    of_every_phase: ClassVar[bool] = True
 
     def __contains__(self, cut_id: str) -> bool:
         return True
-
-    def open_part(self, part: str) -> None:
-        """Nothing to open."""
-
-    def weight(self, cut_id: str) -> float:
-        """What the loss of a cut is multiplied by."""
-        return 1.0
 
     def key(self) -> str:
         """For the key of a checkpoint; which teacher it is says the key of the criterion."""
@@ -150,9 +163,6 @@ class TeacherTargets:
         As of stored posteriors, but not yet held within the cut, whose length nobody here knows.
         """
         return (torch.from_numpy(_first_frames(num_frames, stack, phase, speed)),)
-
-
-Targets = HardTargets | StoredTargets | TeacherTargets
 
 
 def _first_frames(num_frames: int, stack: int, phase: int, speed: float) -> np.ndarray:
