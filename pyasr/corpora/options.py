@@ -31,9 +31,13 @@ class DemoPart(Options):
     utterances: int = Field(ge=1)
 
 
-class DemoOptions(Options):
-    """Synthesised speech and noise; needs no data."""
+class DemoOptions(GrownOptions):
+    """Synthesised speech and noise; needs no data.
 
+    invented_words: added to the vocabulary of 320, for as many triphones as large corpora have.
+    """
+
+    newer = ("invented_words",)
     kind: Literal["demo"] = "demo"
     transcribed: DemoPart = DemoPart(speakers=12, utterances=300)
     untranscribed: DemoPart = DemoPart(speakers=40, utterances=1000)
@@ -41,6 +45,7 @@ class DemoOptions(Options):
     test: DemoPart = DemoPart(speakers=8, utterances=160)
     lm_sentences: int = Field(20000, ge=1)  # drawn from the same grammar as the prompts, with another seed
     noise_clips: int = Field(4, ge=1)  # five-second clips of each kind of noise
+    invented_words: int = Field(0, ge=0, le=100_000)
 
 
 class KaldiDirOptions(Options):

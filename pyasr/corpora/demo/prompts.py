@@ -1,14 +1,17 @@
 """What the demo's speakers say: AN4-like prompts (spelling, numbers, dates, commands) and simple sentences.
 
-A prompt is a function of the generator alone. The text for the language model is drawn from the same grammar with
-another key, so that it is not the test prompts.
+A prompt is a function of the generator and the invented words alone. The text for the language model is drawn from the
+same grammar with another key, so that it is not the test prompts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import count
 
 import numpy as np
+
+from pyasr.base.seeds import rng as generator
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -54,6 +57,13 @@ DO = _words("FIND BRING SHOW OPEN CLOSE MOVE CARRY WASH PAINT TOUCH WATCH REMEMB
 WHERE = _words("IN NEAR BEHIND UNDER BESIDE FROM")
 WHEN = _words("TODAY TOMORROW YESTERDAY TONIGHT NOW LATER")
 DEVICES = _words("LIGHT LAMP HEATER MUSIC TELEVISION OVEN FAN ALARM")
+
+# Syllables of invented words, open but for the last, in spellings that the engine says with the demo's phones.
+ONSETS = _words(
+    "B BL BR CH D DR F FL FR G GL GR H J K KL KR L M N P PL PR R S SH SK SL SM SN SP ST STR SW T TH TR TW V W Y Z"
+)
+NUCLEI = _words("A E I O U AI EE IE OA OO OU OY AR ER OR")
+CODAS = ("", *_words("B CK D F G L LD LM LT M MP N ND NG NK NT P S SH SK ST T TH V Z"))
 
 _Grammar = Callable[[np.random.Generator], list[str]]
 
@@ -141,13 +151,32 @@ _GRAMMARS: tuple[tuple[float, _Grammar], ...] = (
 )
 
 
-def draw_prompt(rng: np.random.Generator) -> list[str]:
-    """The words of one prompt."""
+def draw_prompt(rng: np.random.Generator, invented: Sequence[str] = ()) -> list[str]:
+    """The words of one prompt; where there are invented words, every second prompt is three to six of them."""
+    if invented and rng.random() < 0.5:
+        return [invented[index] for index in rng.integers(len(invented), size=rng.integers(3, 7))]
     bounds = np.cumsum([weight for weight, _ in _GRAMMARS])
     return _GRAMMARS[int(np.searchsorted(bounds, rng.random() * bounds[-1], side="right"))][1](rng)
 
 
-def vocabulary() -> list[str]:
+def invented_words(num_words: int) -> tuple[str, ...]:
+    """Words that no prompt has otherwise, the first of a sequence that is always the same."""
+    others, words = set(vocabulary()), {}
+    for index in count():
+        if len(words) == num_words:
+            break
+        word = _invent(generator(0, "demo-invented-word", index))
+        if word not in others:
+            words[word] = None
+    return tuple(words)
+
+
+def _invent(rng: np.random.Generator) -> str:
+    syllables = [_pick(rng, ONSETS) + _pick(rng, NUCLEI) for _ in range(rng.integers(2, 5))]
+    return "".join(syllables) + _pick(rng, CODAS)
+
+
+def vocabulary(invented: Sequence[str] = ()) -> list[str]:
     """Every word that a prompt can hold, sorted."""
     lists = (
         LETTERS, DIGITS, TEENS, TENS, MONTHS, ORDINALS, DAYS, COMMANDS, NAMES, PEOPLE, THINGS, PLACES, QUALITIES,
@@ -155,4 +184,4 @@ def vocabulary() -> list[str]:
         ("OH", "HUNDRED", "THOUSAND", "AND", "THE", "PLEASE", "CAN", "YOU", "WILL", "DO", "NOT", "TURN", "ON"),
         ("OFF", "SET", "FOR", "IN"),
     )  # fmt: skip
-    return sorted({word for words in lists for word in words})
+    return sorted({word for words in (*lists, invented) for word in words})

@@ -17,7 +17,7 @@ from pyasr.base.seeds import rng
 from pyasr.corpora import PARTS, prepare_corpus, read_cuts, validate_cuts
 from pyasr.corpora.demo import speak as speak_module
 from pyasr.corpora.demo.phones import phone_of, phone_segments
-from pyasr.corpora.demo.prompts import draw_prompt, vocabulary
+from pyasr.corpora.demo.prompts import draw_prompt, invented_words, vocabulary
 from pyasr.corpora.demo.speak import Request, resample, speak
 from pyasr.corpora.demo.speakers import make_speakers
 from pyasr.corpora.options import DemoOptions, DemoPart, ValidationOptions
@@ -183,6 +183,37 @@ def test_the_vocabulary_covers_the_grammar():
     words = {word for index in range(3000) for word in draw_prompt(rng(3, index))}
     assert words <= set(vocabulary())
     assert len(words) > 280
+
+
+def test_invented_words_are_new_ones_and_fill_half_of_the_prompts():
+    words = invented_words(500)
+    assert len(set(words)) == 500 and not set(words) & set(vocabulary())
+    assert invented_words(20) == words[:20] and invented_words(0) == ()
+    assert set(vocabulary(words)) == set(vocabulary()) | set(words)
+    prompts = [draw_prompt(rng(1, index), words) for index in range(1000)]
+    of_words = [prompt for prompt in prompts if set(prompt) & set(words)]
+    assert 400 < len(of_words) < 600
+    assert all(set(prompt) <= set(words) and 3 <= len(prompt) <= 6 for prompt in of_words)
+    assert all(set(prompt) <= set(vocabulary()) for prompt in prompts if prompt not in of_words)
+
+
+@needs_engine
+def test_invented_words_are_in_the_lexicon_and_spoken_as_it_says(tmp_path):
+    options = SMALL.model_copy(update={"invented_words": 100, "test": DemoPart(speakers=2, utterances=20)})
+    prepare_corpus(options, None, tmp_path, 1, make_executor("serial"))
+    lexicon = _lexicon(tmp_path)
+    assert set(invented_words(100)) <= lexicon.keys()
+    times = {
+        row["id"]: [phone for phone, _, _ in row["phones"] if phone != "SIL"]
+        for row in read_jsonl(tmp_path / "phone_times.jsonl")
+    }
+    spoken = 0
+    for cut in _cuts(tmp_path)["test"]:
+        words = cut.supervisions[0].text.split()
+        if words[0] in set(invented_words(100)):
+            choices = itertools.product(*(lexicon[word] for word in words))
+            spoken += any([*itertools.chain(*choice)] == times[cut.id] for choice in choices)
+    assert spoken >= 5
 
 
 def test_unknown_phonemes_are_errors():
