@@ -9,8 +9,8 @@ from pyasr.base.errors import PyasrError
 SILENCE = "SIL"
 _COMMON = {
     "0": "AA", "A:": "AA", "a": "AE", "aa": "AE", "V": "AH", "@": "AX", "@2": "AX", "@-": "AX", "a#": "AX",
-    "O:": "AO", "O2": "AO", "O": "AO", "aU": "AW", "aI": "AY", "aI@": "AY", "E": "EH", "3": "ER", "3:": "ER",
-    "eI": "EY", "I": "IH", "I2": "IH", "I#": "IH", "i": "IY", "i:": "IY", "oU": "OW", "OI": "OY", "U": "UH",
+    "O:": "AO", "O2": "AO", "O": "AO", "aU": "AW", "aI": "AY", "aI@": "AY", "aI3": "AY", "E": "EH", "3": "ER",
+    "3:": "ER", "eI": "EY", "I": "IH", "I2": "IH", "I#": "IH", "i": "IY", "i:": "IY", "oU": "OW", "OI": "OY", "U": "UH",
     "u:": "UW", "A@": "AR", "O@": "OR", "o@": "OR", "e@": "AIR", "i@": "EAR", "i@3": "EAR", "U@": "UR",
     "@L": "EL", "b": "B", "tS": "CH", "d": "D", "t#": "DX", "D": "DH", "f": "F", "g": "G", "h": "HH", "dZ": "JH",
     "k": "K", "l": "L", "m": "M", "n": "N", "n-": "N", "N": "NG", "p": "P", "r": "R", "s": "S", "S": "SH",
