@@ -14,12 +14,12 @@ from pyasr.align.senones import Senones
 from pyasr.base.command import run_command
 from pyasr.base.errors import ConfigError
 from pyasr.base.executor import SPECS
+from pyasr.base.interrupt import raise_when_interrupted
 from pyasr.run import results, runner
 from pyasr.run.claims_cli import claims
 from pyasr.run.console import say, show_table
 from pyasr.run.doctor import check
 from pyasr.run.experiment_cli import compare, experiment
-from pyasr.run.interrupt import raise_when_interrupted
 from pyasr.run.plan_cli import plan
 from pyasr.run.recipe import Recipe, find_recipe, load_recipe, recipe_name
 from pyasr.run.stage import Context

@@ -11,6 +11,7 @@ import typer
 
 from pyasr.base.errors import ConfigError
 from pyasr.base.executor import SPECS
+from pyasr.base.interrupt import raise_when_interrupted
 from pyasr.report.comparison import ALL, NOISY, Results
 from pyasr.report.comparison_text import Table, caption, default_conditions, difference_table, markdown, wer_table
 from pyasr.report.results_table import read_table
@@ -18,7 +19,6 @@ from pyasr.run.console import say, show_table
 from pyasr.run.crew import Crew
 from pyasr.run.experiment import load_experiment, with_crew
 from pyasr.run.experiment_runs import add_measures, run_experiment, show_plan
-from pyasr.run.interrupt import raise_when_interrupted
 from pyasr.run.stages import stages_for
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from pyasr.base.errors import DataError
-from pyasr.base.executor import iterate_jobs, run_jobs, split_jobs
+from pyasr.base.executor import SerialExecutor, iterate_jobs, run_jobs, split_jobs
 from pyasr.base.skips import Skips
 from pyasr.corpora.manifest import iterate_cuts
 from pyasr.corpora.shards import manifest_names, part_of
@@ -26,6 +27,9 @@ from pyasr.targets.labeller import Labeller
 from pyasr.targets.store import PosteriorStore, StoreWriter
 
 _CUTS_PER_JOB = 32
+_CUTS_PER_GPU_JOB = 2000
+GPU_BATCH_S = 400.0
+"""Seconds of speech, padding and phases included, of a batch on a GPU."""
 _BATCHES_AHEAD = 4
 _READERS = 2
 
@@ -34,6 +38,7 @@ SkipRow = dict[str, str]
 
 def label_cuts(
     cuts: Iterable[Any],
+    part: str,
     network_folder: Path,
     store_folder: Path,
     phases: int,
@@ -41,25 +46,27 @@ def label_cuts(
     executor: Executor,
     temperature: float = 1.0,
 ) -> Skips:
-    """Store the k best posteriors of all cuts that the store lacks, by the processes of an executor.
+    """Store the k best posteriors of all cuts that a part of the store lacks, by the processes of an executor, or in
+    batches on the GPU that this one has.
 
     phases, temperature: see `Labeller`. Returns the cuts left out; DataError when they are more than skip_limit.
     """
+    executor, cuts_per_job = _workers(executor)
     cuts = list(cuts)
-    wanted = set(PosteriorStore.open(store_folder).missing([cut.id for cut in cuts]))
-    job = functools.partial(_label_job, network_folder, store_folder, phases, temperature)
-    jobs = split_jobs([cut for cut in cuts if cut.id in wanted], -(-len(wanted) // _CUTS_PER_JOB))
+    missing = set(PosteriorStore.open(store_folder, part).missing([cut.id for cut in cuts]))
+    job = functools.partial(_label_job, part, network_folder, store_folder, phases, temperature)
+    jobs = [job for job in split_jobs(cuts, -(-len(cuts) // cuts_per_job)) if any(cut.id in missing for cut in job)]
     skips = Skips("utterances", skip_limit)
-    for skipped in run_jobs(executor, job, jobs, "labelling", unit=f"x{_CUTS_PER_JOB} utt"):
+    for skipped in run_jobs(executor, job, jobs, "labelling", unit=f"x{cuts_per_job} utt"):
         skips.extend(skipped)
     skips.check(len(cuts))
     return skips
 
 
 def _label_job(
-    network_folder: Path, store_folder: Path, phases: int, temperature: float, cuts: list[Any]
+    part: str, network_folder: Path, store_folder: Path, phases: int, temperature: float, cuts: list[Any]
 ) -> list[SkipRow]:
-    return _label(network_folder, PosteriorStore.open(store_folder), phases, temperature, cuts)
+    return _label(network_folder, PosteriorStore.open(store_folder, part), phases, temperature, cuts)
 
 
 def label_manifests(
@@ -72,6 +79,7 @@ def label_manifests(
     temperature: float = 1.0,
 ) -> Skips:
     """As `label_cuts`, for the manifests of a folder: each is a job, and has a part of the store."""
+    executor, _ = _workers(executor)
     paths = [folder / name for name in manifest_names(folder)]
     job = functools.partial(_label_manifest, network_folder, store_folder, phases, temperature)
     skips, total = Skips("utterances", skip_limit), 0
@@ -89,11 +97,19 @@ def _label_manifest(
     return _label(network_folder, store, phases, temperature, cuts), len(cuts)
 
 
+def _workers(executor: Executor) -> tuple[Executor, int]:
+    """Who labels, and how many cuts at a time: a GPU has one process, with much to choose batches from."""
+    return (SerialExecutor(), _CUTS_PER_GPU_JOB) if torch.cuda.is_available() else (executor, _CUTS_PER_JOB)
+
+
 def _label(
     network_folder: Path, store: PosteriorStore, phases: int, temperature: float, cuts: list[Any]
 ) -> list[SkipRow]:
-    labeller = Labeller(Network.load(network_folder), store.k, phases, temperature)
-    return label_part(labeller, store, cuts, batch_s=0)
+    network = Network.load(network_folder)
+    if torch.cuda.is_available():
+        network.model.to("cuda")
+    batch_s = GPU_BATCH_S if torch.cuda.is_available() else 0
+    return label_part(Labeller(network, store.k, phases, temperature), store, cuts, batch_s)
 
 
 def label_part(
@@ -101,19 +117,24 @@ def label_part(
     store: PosteriorStore,
     cuts: Sequence[Any],
     batch_s: float,
-    done: Callable[[float], None] = lambda hours: None,
+    done: Callable[[float, float], None] = lambda hours, of_hours: None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> list[SkipRow]:
     """Store what the store lacks of the cuts; returns the skip rows of those whose audio cannot be read.
 
     batch_s: seconds of speech of a batch, padding and phases included; 0: one cut at a time. done: told the hours of
-    speech of each batch. Audio is read ahead, and packing and writing run beside the network.
+    speech of each batch, and of all that there are to do. stopped: asked before each batch; what was labelled by then
+    is sealed. Audio is read ahead, and packing and writing run beside the network.
     """
     missing = set(store.missing([cut.id for cut in cuts]))
     batches = [b for b in batches_of(cuts, batch_s / labeller.phases) if any(cut.id in missing for cut in b)]
+    of_hours = sum(map(_hours, batches))
     skipped: list[SkipRow] = []
     with store.writer() as writer, ThreadPoolExecutor(_READERS) as readers, ThreadPoolExecutor(1) as packer:
         packing: collections.deque[Future] = collections.deque()
         for batch, loaded in zip(batches, _ahead(readers, _load, batches)):
+            if stopped():
+                break
             readable = [(cut, samples) for cut, samples in zip(batch, loaded) if not isinstance(samples, DataError)]
             skipped += [
                 {"id": cut.id, "reason": f"unreadable audio: {error}"}
@@ -125,10 +146,14 @@ def label_part(
             packing.append(packer.submit(_put, labeller, writer, wanted))
             while len(packing) > _BATCHES_AHEAD:
                 packing.popleft().result()
-            done(sum(cut.duration for cut in batch) / 3600)
+            done(_hours(batch), of_hours)
         for future in packing:
             future.result()
     return skipped
+
+
+def _hours(cuts: Sequence[Any]) -> float:
+    return sum(cut.duration for cut in cuts) / 3600
 
 
 def batches_of(cuts: Sequence[Any], batch_s: float) -> list[list[Any]]:

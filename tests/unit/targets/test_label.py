@@ -48,7 +48,7 @@ def label(cuts, network, folder, phases, limit=0.5):
     network.save(folder / "network")
     if not (folder / "store").exists():
         PosteriorStore.create(folder / "store", NUM_SENONES, K, phases=phases)
-    skips = label_cuts(cuts, folder / "network", folder / "store", phases, limit, SerialExecutor())
+    skips = label_cuts(cuts, "untranscribed", folder / "network", folder / "store", phases, limit, SerialExecutor())
     return skips, PosteriorStore.open(folder / "store")
 
 
@@ -66,6 +66,21 @@ def test_every_stack_has_its_row(cuts, network, tmp_path, phases):
             assert (ids == expected[0]).float().mean() > 0.99 if len(ids) else len(expected[0]) == 0
             torch.testing.assert_close(logp, expected[1], rtol=0, atol=0.05)
         assert store.num_rows(cut.id) == len(network.phase_log_posteriors(samples, phases))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_labels_in_batches_what_the_cpu_does_cut_by_cut(cuts, network, tmp_path):
+    label(cuts, network, tmp_path / "gpu", 3)
+    on_cpu = PosteriorStore.create(tmp_path / "cpu", NUM_SENONES, K, phases=3)
+    label_part(Labeller(network, K, 3), on_cpu, cuts, batch_s=0)
+    stores = [PosteriorStore.open(tmp_path / "gpu" / "store"), PosteriorStore.open(on_cpu.folder)]
+    for cut in cuts:
+        (ids, logp), (cpu_ids, cpu_logp) = (store.frames(cut.id) for store in stores)
+        assert ids.shape == cpu_ids.shape
+        for row, row_logp, cpu_row, cpu_row_logp in zip(ids, logp, cpu_ids, cpu_logp):
+            cpu = dict(zip(cpu_row.tolist(), cpu_row_logp.tolist()))
+            shared = [(p, cpu[senone]) for senone, p in zip(row.tolist(), row_logp.tolist()) if senone in cpu]
+            assert len(shared) >= K - 1 and all(abs(p - q) < 0.1 for p, q in shared)  # bfloat16
 
 
 def test_what_is_stored_is_not_made_again(cuts, network, tmp_path):

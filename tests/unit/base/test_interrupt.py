@@ -7,7 +7,7 @@ import pytest
 
 CODE = """
 import os, signal, time
-from pyasr.run.interrupt import raise_when_interrupted
+from pyasr.base.interrupt import raise_when_interrupted
 
 raise_when_interrupted()
 try:
