@@ -41,7 +41,7 @@ class ExactStore:
     metadata: dict[str, Any]
     fingerprint: str = "exact"
 
-    def __contains__(self, cut_id: str) -> bool:
+    def has_all(self, cut_id: str) -> bool:
         return cut_id in self.rows
 
     def packed(self, cut_id: str) -> torch.Tensor:

@@ -89,12 +89,12 @@ def alignments(
 
 @app.command()
 def posteriors(
-    store: Annotated[Path, typer.Argument(help="Such as EXP/targets.", show_default=False)],
+    store: Annotated[Path, typer.Argument(help="Such as EXP/targets/store.", show_default=False)],
     wspecifier: Wspecifier,
 ) -> None:
     """A teacher's stored posteriors as a Kaldi archive of posteriors: senone and probability of the k best.
 
-    Example: python -m pyasr.export posteriors exp/demo/targets ark:post.ark
+    Example: python -m pyasr.export posteriors exp/demo/targets/store ark:post.ark
     """
     with _errors():
         typer.echo(f"{kaldi.write_posteriors(store, wspecifier)} utterances")

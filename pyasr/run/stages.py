@@ -66,7 +66,7 @@ def _label_stage(name: str, teacher: str, writes: str, *options: str) -> Stage:
     return Stage(
         name=name,
         what=f"the {teacher}'s best posteriors of every frame of the untranscribed part",
-        entry=f"networks.{name}",
+        entry=f"labels.{name}",
         reads=("validate", teacher),
         writes=(writes,),
         options=("targets", *options),

@@ -6,22 +6,27 @@ from typing import Literal
 
 import pydantic
 
-from pyasr.base.config import Options
+from pyasr.base.config import GrownOptions
 from pyasr.decode.options import SearchOptions
 
 
-class TargetOptions(Options):
+class TargetOptions(GrownOptions):
     """What of the teacher's posteriors is stored.
 
     stacking: "all": those of every stacking phase, three times the space, so that the student hears what the
     teacher heard; "first": phase 0 alone, for teacher and student; "tied": phase 0 is stored, and the student
     learns from it at every phase.
+
+    store: folder or URL of one that `python -m pyasr.targets label` has made, with the teacher of this run and these
+    options; absent: the stage `label` makes one.
     """
 
+    newer = ("store",)
     k: int = pydantic.Field(20, ge=1, le=64, description="best posteriors of a frame")
     stacking: Literal["all", "first", "tied"] = "all"
     temperature: float = pydantic.Field(1.0, gt=0, description="divides the teacher's logits, for good")
     skip_limit: float = pydantic.Field(0.05, ge=0, le=1, description="largest fraction of cuts not labelled")
+    store: str | None = pydantic.Field(None, min_length=1)
 
 
 class LatticeOptions(SearchOptions):

@@ -54,6 +54,10 @@ class PartedStore:
     def __contains__(self, cut_id: str) -> bool:
         return any(cut_id in store for store in self._parts.values())
 
+    def has_all(self, cut_id: str) -> bool:
+        """See `PosteriorStore.has_all`."""
+        return any(store.has_all(cut_id) for store in self._parts.values())
+
     def packed(self, cut_id: str) -> torch.Tensor:
         """See `PosteriorStore.packed`."""
         return self._part_with(cut_id).packed(cut_id)

@@ -100,7 +100,8 @@ class StoredTargets(Targets):
         return int(self.store.metadata["phases"])
 
     def __contains__(self, cut_id: str) -> bool:
-        return cut_id in self.store and (not self.min_posterior or self._sureness(cut_id) >= self.min_posterior)
+        """Not of a cut that has lost blocks to a repair of the store."""
+        return self.store.has_all(cut_id) and (not self.min_posterior or self._sureness(cut_id) >= self.min_posterior)
 
     def open_part(self, part: str) -> None:
         """Make the cuts of a part known to a store that does not know all at once."""

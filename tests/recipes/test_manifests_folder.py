@@ -12,7 +12,7 @@ from pyasr.corpora import read_cuts, write_cuts
 from pyasr.corpora.options import ValidationOptions
 from pyasr.run.recipe import load_recipe
 from pyasr.run.stage import Context
-from pyasr.run.steps import corpus, networks
+from pyasr.run.steps import corpus, labels, networks
 from pyasr.targets import PosteriorStore
 
 RECIPE = """
@@ -56,10 +56,10 @@ def test_from_manifests_to_a_student(context):
     assert all(cut.supervisions[0].text is None and cut.supervisions[0].id == cut.id for cut in audio)
     digest = corpus.validate(context)
     assert digest["untranscribed"]["utterances"] == 12 and not digest["skipped"]
-    assert networks.label(context)["utterances"] == 12
+    assert labels.label(context)["utterances"] == 12
     store = PosteriorStore.open(context.exp / "targets" / "store")
     assert len(store) == 12 and len(PosteriorStore.open(store.folder, part="part_0")) == 3
-    networks.label(context)
+    labels.label(context)
     assert len(store.shard_names()) == 5, "what is labelled is not labelled again"
     digest = networks.student(context)
     log = read_jsonl(context.exp / "train" / "student" / "log.jsonl")

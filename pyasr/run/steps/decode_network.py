@@ -16,7 +16,7 @@ from pyasr.run.stage import Context, Digest
 from pyasr.run.steps.decode import describe
 from pyasr.run.steps.features import test_conditions
 from pyasr.run.steps.inputs import references_of
-from pyasr.run.steps.networks import ABSENT
+from pyasr.run.steps.labels import ABSENT
 
 
 def teacher(context: Context) -> Digest:

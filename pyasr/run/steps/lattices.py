@@ -18,7 +18,7 @@ from pyasr.lang.ngram import estimate_arpa
 from pyasr.run.console import say
 from pyasr.run.stage import Context, Digest
 from pyasr.run.steps.inputs import decoding_graph
-from pyasr.run.steps.networks import ABSENT
+from pyasr.run.steps.labels import ABSENT
 from pyasr.run.steps.training import hard_targets, train_noise
 from pyasr.targets.lattices import LatticeSet, make_lattices
 from pyasr.train.dev import dev_augment
