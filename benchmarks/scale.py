@@ -1,11 +1,12 @@
 """A training over manifests of 10 to 1,000,000 hours: start, memory and cuts a second must not change.
 
-Synthetic, for this benchmark alone: two manifests of 10 hours (3,600 cuts of 10 s, all of one recording of noise) and
-the posteriors of random logits for each, linked under as many names as make the hours. A `Trainer` with a very small
-network trains on them as on any folder of manifests: all but the network is what it is in earnest. One process a size,
-no reading processes, features of a small front end. Start: processor time from the listing of the folders to the first
-step; the same for a training that goes on in the middle of its pass. Memory: the highest resident size, after --batches
-batches of 8 cuts. The peer is the same over 10 hours: ratios of 1 are what is hoped for.
+Synthetic, for this benchmark alone: manifests of 10 hours (3,600 cuts of 10 s, all of one recording of noise), as many
+as make --distinct hours, and the posteriors of random logits for each, linked under as many names as make the hours. A
+`Trainer` with a very small network trains on them as on any folder of manifests: all but the network is what it is in
+earnest. One process a size, with --readers processes that read for it, features of a small front end. Start: processor
+time from the listing of the folders to the first step; the same for a training that goes on in the middle of its pass.
+Memory: the highest resident size, after --batches batches of 8 cuts, of the trainer and of a reader. The peer is the
+same over 10 hours: ratios of 1 are what is hoped for.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from pathlib import Path
 
+import matplotlib.figure
 import numpy as np
 import soundfile
 import torch
@@ -40,7 +43,7 @@ from pyasr.train.options import PhaseOptions, TrainOptions
 from pyasr.train.source import Source
 from pyasr.train.targets import HardTargets
 
-HOURS_EACH, CUT_S, DISTINCT = 10, 10, 2
+HOURS_EACH, CUT_S = 10, 10
 SIZES = (10, 1_000, 100_000, 1_000_000)
 K, NUM_SENONES = 20, 300
 
@@ -49,7 +52,8 @@ def make_frontend() -> NetworkFrontend:
     return NetworkFrontend(LfbeOptions(num_mel_bins=16), np.zeros(16, np.float32), np.ones(16, np.float32))
 
 
-def make_distinct(folder: Path) -> None:
+def make_distinct(folder: Path, hours: int) -> int:
+    """Returns how many manifests these hours are."""
     rng = np.random.default_rng(0)
     samples = 0.1 * rng.standard_normal(16000 * CUT_S).astype(np.float32)
     soundfile.write(folder / "noise.flac", samples, 16000)
@@ -57,7 +61,8 @@ def make_distinct(folder: Path) -> None:
     recording = Recording.from_file(folder / "noise.flac", recording_id="noise")
     store = PosteriorStore.create(folder / "store", NUM_SENONES, K, phases=1)
     packed = [pack_topk(torch.from_numpy(rng.standard_normal((rows, NUM_SENONES), np.float32)), K) for _ in range(8)]
-    for number in range(DISTINCT):
+    distinct = hours // HOURS_EACH
+    for number in range(distinct):
         cuts = [
             MonoCut(f"{number}-{n}", 0.0, float(CUT_S), 0, recording=recording)
             for n in range(3600 * HOURS_EACH // CUT_S)
@@ -66,17 +71,20 @@ def make_distinct(folder: Path) -> None:
         with store.writer(part=f"part{number}") as writer:
             for n, cut in enumerate(cuts):
                 writer.put(cut.id, packed[n % len(packed)])
+    return distinct
 
 
-def link(source: Path, target: Path, hours: int) -> None:
+def link(source: Path, target: Path, hours: int, distinct: int) -> None:
     for name in ("cuts", "store/shards"):
         (target / name).mkdir(parents=True)
     os.link(source / "store" / "store.json", target / "store" / "store.json")
-    shards = [source / "store" / "shards" / name for name in PosteriorStore.open(source / "store").shard_names()]
+    shards = defaultdict(list)
+    for name in PosteriorStore.open(source / "store").shard_names():
+        shards[name.split(".")[0]].append(source / "store" / "shards" / name)
     for number in range(hours // HOURS_EACH):
-        kind = number % DISTINCT
-        os.link(source / f"part{kind}.jsonl.gz", target / "cuts" / f"m{number:06d}.jsonl.gz")
-        for shard in (s for s in shards if s.name.startswith(f"part{kind}.")):
+        part = f"part{number % distinct}"
+        os.link(source / f"{part}.jsonl.gz", target / "cuts" / f"m{number:06d}.jsonl.gz")
+        for shard in shards[part]:
             os.link(shard, target / "store" / "shards" / f"m{number:06d}.{shard.name.split('.', 1)[1]}")
 
 
@@ -109,7 +117,7 @@ class MeasuredTrainer(Trainer):
             self.cuts += len(batch.cut_ids)
 
 
-def train(folder: Path, work_dir: Path, num_batches: int, share: float = 0.0) -> dict[str, float]:
+def train(folder: Path, work_dir: Path, num_batches: int, readers: int, share: float = 0.0) -> dict[str, float]:
     """share: how much of the pass is done when it starts."""
     begun = time.process_time()
     source = LazySource.of_store(Manifests(folder / "cuts"), folder / "store")
@@ -117,7 +125,8 @@ def train(folder: Path, work_dir: Path, num_batches: int, share: float = 0.0) ->
     dev = Source([], HardTargets({}))  # never looked at
     model = AcousticModel(frontend.dim, NUM_SENONES, OPTIONS.network)
     data = TrainingData({"untranscribed": source}, dev, frontend)
-    trainer = MeasuredTrainer(model, data, OPTIONS, 1, work_dir, "scale", device="cpu")
+    options = OPTIONS.model_copy(update={"workers": readers})
+    trainer = MeasuredTrainer(model, data, options, 1, work_dir, "scale", device="cpu")
     trainer.num_batches = num_batches
     trainer.position.places = {"untranscribed": (int(share * source.windows), 1)} if share else {}
     with contextlib.suppress(Measured):
@@ -126,33 +135,54 @@ def train(folder: Path, work_dir: Path, num_batches: int, share: float = 0.0) ->
     return {"start_s": trainer.started - begun, "cuts_per_s": trainer.cuts / seconds}
 
 
-def measure_one(folder: Path, num_batches: int) -> dict[str, float]:
+def measure_one(folder: Path, num_batches: int, readers: int) -> dict[str, float]:
     """In a process of its own."""
     with tempfile.TemporaryDirectory() as work_dir:
-        found = train(folder, Path(work_dir), num_batches)
-        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        middle_s = train(folder, Path(work_dir), 1, share=0.5)["start_s"]
-    return {**found, "middle_s": middle_s, "peak_mb": peak_mb}
+        found = train(folder, Path(work_dir), num_batches, readers)
+        who = {"trainer": resource.RUSAGE_SELF, "reader": resource.RUSAGE_CHILDREN}
+        peaks = {f"{name}_mb": resource.getrusage(of).ru_maxrss / 1024 for name, of in who.items()}
+        middle_s = train(folder, Path(work_dir), 1, readers, share=0.5)["start_s"]
+    return {**found, "middle_s": middle_s, **peaks}
 
 
-def measure(batches: int) -> list[dict]:
+def draw(found: dict[int, dict[str, float]], path: str) -> None:
+    figure = matplotlib.figure.Figure(figsize=(12, 3.6), layout="constrained")
+    panels = (
+        ("highest resident memory, MB", {"trainer_mb": "trainer", "reader_mb": "reader"}),
+        ("processor time to the first step, s", {"start_s": "from the beginning", "middle_s": "in the middle"}),
+        ("cuts a second", {"cuts_per_s": "all included"}),
+    )
+    for axes, (title, curves) in zip(figure.subplots(1, len(panels)), panels):
+        for key, label in curves.items():
+            values = [one[key] for one in found.values()]
+            if any(values):
+                axes.plot(list(found), values, marker="o", label=label)
+        axes.set(title=title, xscale="log", xlabel="hours of manifests")
+        axes.set_ylim(bottom=0)
+        axes.legend()
+    figure.savefig(path, dpi=100)
+
+
+def measure(batches: int, distinct: int, readers: int, figure: str) -> list[dict]:
     found = {}
     with tempfile.TemporaryDirectory() as name:
         source = Path(name) / "distinct"
         source.mkdir()
-        make_distinct(source)
+        manifests = make_distinct(source, distinct)
         for hours in SIZES:
             target = Path(name) / str(hours)
-            link(source, target, hours)
-            command = [sys.executable, __file__, "--one", str(target), str(batches)]
+            link(source, target, hours, manifests)
+            command = [sys.executable, __file__, "--one", str(target), str(batches), str(readers)]
             found[hours] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
             print(f"{hours:>9,} h: {found[hours]}", flush=True)
+    if figure:
+        draw(found, figure)
     rows = []
     for hours in SIZES[1:]:
         ours, peer = found[hours], found[SIZES[0]]
         what = f"{SIZES[0]} h"
         rows.append(row(f"cuts a second, {hours:,} h", "cuts/s", ours["cuts_per_s"], peer["cuts_per_s"], what))
-        memory = (1024 / result["peak_mb"] for result in (ours, peer))
+        memory = (1024 / result["trainer_mb"] for result in (ours, peer))
         rows.append(row(f"1 / resident memory, {hours:,} h", "1/GB", *memory, what))
         for name, key in (("start", "start_s"), ("start in the middle", "middle_s")):
             rows.append(row(f"1 / {name}, {hours:,} h", "1/s", 1 / ours[key], 1 / peer[key], what))
@@ -162,6 +192,13 @@ def measure(batches: int) -> list[dict]:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--one"]:
         torch.set_num_threads(1)
-        print(json.dumps(measure_one(Path(sys.argv[2]), int(sys.argv[3]))))
+        print(json.dumps(measure_one(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))))
     else:
-        main(__doc__.splitlines()[0], measure, batches=(60, "batches to read at each size"))
+        main(
+            __doc__.splitlines()[0],
+            measure,
+            batches=(60, "batches to read at each size"),
+            distinct=(1000, "hours whose manifests and shards are files of their own"),
+            readers=(0, "reading processes"),
+            figure=("", "file to draw the curves into"),
+        )

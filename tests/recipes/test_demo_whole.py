@@ -13,10 +13,13 @@ pytestmark = [
 ]
 
 
-def test_the_demo_leaves_room_for_later_systems(recipe, tmp_path):
+def test_the_demo_ends_with_a_student_that_beats_supervised(recipe, tmp_path):
     recipe(tmp_path)
     results = json.loads((tmp_path / "exp" / "demo" / "results.json").read_text())
-    assert 3 <= results["wer"]["tri"]["snr10"]["wer"] <= 40
-    assert results["wer"]["tri_sat"]["clean"]["wer"] < results["wer"]["tri"]["snr10"]["wer"]
+    wer = {system: {name: found["wer"] for name, found in of.items()} for system, of in results["wer"].items()}
+    assert wer.keys() >= {"mono", "tri", "tri_sat", "teacher", "supervised", "student", "topline"}
+    assert wer["student"]["snr10"] < wer["supervised"]["snr10"]
+    assert 3 <= wer["tri"]["snr10"] <= 40, "room for later systems"
+    assert wer["tri_sat"]["clean"] < wer["tri"]["snr10"]
     assert results["stages"]["tri"]["phone_start_error_ms"] <= 15
-    assert max(stage["peak_memory_mb"] for stage in results["stages"].values()) < 4000
+    assert max(stage["peak_memory_mb"] for stage in results["stages"].values()) < 4500
