@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pyasr.base.artifact import digest_file
 from pyasr.base.errors import DataError
 from pyasr.base.executor import SerialExecutor, iterate_jobs, run_jobs, split_jobs
 from pyasr.base.skips import Skips
@@ -34,6 +35,12 @@ _BATCHES_AHEAD = 4
 _READERS = 2
 
 SkipRow = dict[str, str]
+
+
+def store_metadata(network: Network, folder: Path, phases: int, temperature: float) -> dict[str, Any]:
+    """What a store says of where its posteriors come from. folder: that the network was loaded from."""
+    of_network = {"phases": phases, "senones": network.senones, "teacher": digest_file(folder / "weights.pt")}
+    return of_network if temperature == 1.0 else {**of_network, "temperature": temperature}
 
 
 def label_cuts(

@@ -12,14 +12,14 @@ from typing import Annotated
 import torch
 import typer
 
-from pyasr.base.artifact import digest_file, write_jsonl
+from pyasr.base.artifact import write_jsonl
 from pyasr.base.errors import ConfigError
 from pyasr.base.interrupt import noted_interrupts
 from pyasr.base.skips import Skips
 from pyasr.corpora.manifest import iterate_cuts
 from pyasr.corpora.shards import part_of
 from pyasr.nn.network import Network
-from pyasr.targets.label import GPU_BATCH_S, label_part
+from pyasr.targets.label import GPU_BATCH_S, label_part, store_metadata
 from pyasr.targets.labeller import Labeller
 from pyasr.targets.store import PosteriorStore
 
@@ -62,9 +62,7 @@ def label(
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if torch.cuda.is_available() else "cpu"
     teacher.model.to(device)
     phases = teacher.frontend.options.stack if all_phases else 1
-    metadata = {"phases": phases, "senones": teacher.senones, "teacher": digest_file(network / "weights.pt")}
-    if temperature != 1.0:
-        metadata["temperature"] = temperature
+    metadata = store_metadata(teacher, network, phases, temperature)
     PosteriorStore.create(directory, teacher.model.num_senones, k, **metadata)
     labeller = Labeller(teacher, k, phases, temperature)
     mine = list(parts.items())[rank::world]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lhotse import CutSet
 
-from pyasr.base.artifact import digest_file, write_json, write_jsonl
+from pyasr.base.artifact import write_json, write_jsonl
 from pyasr.base.errors import ConfigError
 from pyasr.base.skips import Skips
 from pyasr.corpora import read_cuts
@@ -16,7 +16,7 @@ from pyasr.corpora.shards import manifest_names, part_of
 from pyasr.nn.network import Network
 from pyasr.run.stage import Context, Digest
 from pyasr.targets import PosteriorStore
-from pyasr.targets.label import label_cuts, label_manifests
+from pyasr.targets.label import label_cuts, label_manifests, store_metadata
 from pyasr.targets.statistics import statistics
 
 ABSENT = "absent.json"
@@ -46,9 +46,7 @@ def _label(context: Context, teacher: str, folder: Path) -> Digest:
     network_folder = context.exp / "train" / teacher / "network"
     network = Network.load(network_folder)
     phases = network.frontend.options.stack if options.stacking == "all" else 1
-    metadata = {"phases": phases, "senones": network.senones, "teacher": digest_file(network_folder / "weights.pt")}
-    if options.temperature != 1.0:
-        metadata["temperature"] = options.temperature
+    metadata = store_metadata(network, network_folder, phases, options.temperature)
     store = store_folder(context, folder)
     if store == options.store:
         made = _check_given(context, PosteriorStore.open(store), cuts, metadata)
