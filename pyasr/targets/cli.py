@@ -16,7 +16,6 @@ from pyasr.base.artifact import write_jsonl
 from pyasr.base.command import run_command
 from pyasr.base.errors import DataError
 from pyasr.base.progress import track
-from pyasr.corpora.manifest import iterate_cuts
 from pyasr.targets.coverage import coverage
 from pyasr.targets.label_cli import label
 from pyasr.targets.merge import merge_stores
@@ -63,7 +62,7 @@ def stat(directory: Store, manifest: Manifest = None) -> None:
         ("mean kept mass", f"{found.kept:.5f}"),
     ]
     if manifest:
-        covered = coverage(store, (cut for path in manifest for cut in iterate_cuts(path)))
+        covered = coverage(store, manifest)
         rows += [
             ("manifest", f"{covered.cuts:,} cuts, {covered.hours:.2f} h"),
             ("of these stored", f"{covered.stored:,} cuts, {covered.stored_hours:.2f} h ({covered.share:.2%})"),
@@ -134,7 +133,7 @@ def merge(
     Of a cut that several hold, the one that was sealed first counts.
     """
     store = merge_stores(into, sources)
-    print(f"{into}: {len(store.shard_names())} shards, {len(store)} cuts")
+    print(f"{into}: {len(store.shard_names())} shards")
 
 
 def _print_rows(rows: list[tuple[str, str]]) -> None:

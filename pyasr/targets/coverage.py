@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
 
-from pyasr.targets.store import PosteriorStore
+from pyasr.corpora.manifest import iterate_cuts
+from pyasr.corpora.shards import part_of
+from pyasr.targets.store import DEFAULT_PART, PosteriorStore
 
 _SHOWN = 10
 
@@ -31,15 +34,22 @@ class Coverage:
         return self.cuts - self.stored > len(self.missing)
 
 
-def coverage(store: PosteriorStore, cuts: Iterable[Any]) -> Coverage:
-    """Of Lhotse cuts, one at a time."""
-    found = Coverage()
-    for cut in cuts:
-        found.cuts += 1
-        found.hours += cut.duration / 3600
-        if store.has_all(cut.id):
-            found.stored += 1
-            found.stored_hours += cut.duration / 3600
-        elif len(found.missing) < _SHOWN:
-            found.missing.append(cut.id)
+def coverage(store: PosteriorStore, manifests: Iterable[Path]) -> Coverage:
+    """Of manifests of Lhotse cuts, one at a time in memory.
+
+    The cuts of a manifest are looked for where labelling puts them: in the part named after it, and in "cuts".
+    """
+    found, parts = Coverage(), store.parts()
+    for path in manifests:
+        hours = {cut.id: cut.duration / 3600 for cut in iterate_cuts(path)}
+        missing = set(hours)
+        for part in dict.fromkeys((part_of(path.name), DEFAULT_PART)):
+            for name in parts.get(part, ()):
+                missing.difference_update(store.shard(name).index.complete_ids())
+        found.cuts += len(hours)
+        found.hours += sum(hours.values())
+        found.stored += len(hours) - len(missing)
+        found.stored_hours += sum(length for cut_id, length in hours.items() if cut_id not in missing)
+        left = (cut_id for cut_id in hours if cut_id in missing)
+        found.missing += itertools.islice(left, _SHOWN - len(found.missing))
     return found

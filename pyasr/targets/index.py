@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -131,6 +131,10 @@ class ShardIndex:
 
     def __len__(self) -> int:
         return len(self.cut_ids)
+
+    def complete_ids(self) -> Iterator[str]:
+        """Of the cuts that have lost no blocks to a repair."""
+        return (cut_id for number, cut_id in enumerate(self.cut_ids) if number not in self.incomplete)
 
     @property
     def block_bytes(self) -> int:

@@ -148,6 +148,13 @@ class PosteriorStore:
         """Sealed by now, in the order of sealing."""
         return shard_names(self.shard_folder, self.part)
 
+    def parts(self) -> dict[str, list[str]]:
+        """The `shard_names` by part: for who goes through all of a store with the cuts of one part in memory."""
+        parts: dict[str, list[str]] = {}
+        for name in self.shard_names():
+            parts.setdefault(name.split(".")[0], []).append(name)
+        return parts
+
     def _index(self) -> dict[str, tuple[Shard, int]]:
         if self._shards is None:
             self.refresh()

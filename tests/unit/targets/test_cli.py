@@ -69,5 +69,11 @@ def test_verify_and_repair(store, tmp_path):
 
 
 def test_merge(store, tmp_path):
-    assert "1 shards, 2 cuts" in run("merge", tmp_path / "joint", store.folder).stdout
+    assert "joint: 1 shards" in run("merge", tmp_path / "joint", store.folder).stdout
     assert PosteriorStore.open(tmp_path / "joint").missing(["sure", "unsure"]) == []
+
+
+def test_merge_opens_no_shard(store, tmp_path):
+    (name,) = store.shard_names()
+    (store.folder / "shards" / name).write_bytes(b"what is in it does not matter")
+    assert "joint: 1 shards" in run("merge", tmp_path / "joint", store.folder).stdout
