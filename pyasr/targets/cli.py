@@ -12,14 +12,13 @@ import rich.markup
 import rich.table
 import typer
 
-from pyasr.base.artifact import write_jsonl
+from pyasr.base.artifact import digest, read_jsonl, write_jsonl
 from pyasr.base.command import run_command
 from pyasr.base.errors import DataError
-from pyasr.base.progress import track
 from pyasr.targets.coverage import coverage
 from pyasr.targets.label_cli import label
 from pyasr.targets.merge import merge_stores
-from pyasr.targets.repair import repair_shard
+from pyasr.targets.repair import repair_store
 from pyasr.targets.statistics import ENTROPY_BIN, statistics
 from pyasr.targets.store import PosteriorStore
 from pyasr.targets.verify import Damage, verify
@@ -104,23 +103,37 @@ def verify_store(directory: Store) -> None:
 def repair(
     directory: Store,
     relabel: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write what was dropped here, a JSON object a place.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Add what is to be labelled again to this list, a JSON object a place."),
     ] = None,
 ) -> None:
     """Drop damaged blocks, 256 frames each, and list which cuts to label again. Whole shards are not touched.
 
-    Labelling again does just that: a cut that has lost blocks counts as missing. Nobody should write meanwhile.
+    Labelling again does just that: a cut that has lost blocks counts as missing. What earlier repairs dropped is listed
+    too, until it is labelled. A shard is replaced when its damage is on the list, so after a kill just repair again.
+    Nobody should write meanwhile:
+
+        python -m pyasr.targets repair STORE --relabel relabel.jsonl
+
+    Where both the index of a shard and a cut's header are damaged, nobody knows that cut's id any more:
+    `stat --manifest FILE --missing FILE` lists all that is not there.
     """
     store = PosteriorStore.open(directory)
-    damages: list[Damage] = []
-    for name in track(store.shard_names(), "repairing", unit="shard"):
-        damages += repair_shard(store, name)
-    for damage in damages:
-        print(damage)
-    if relabel is not None:
-        write_jsonl(relabel, [asdict(damage) for damage in damages])
-    cuts = {damage.cut_id for damage in damages if damage.frames is not None}
-    print(f"{directory}: {len(damages)} places were damaged; {len(cuts)} cuts are to be labelled again")
+    listed = {} if relabel is None or not relabel.exists() else {digest(row): row for row in read_jsonl(relabel)}
+    places = 0
+
+    def report(damages: list[Damage]) -> None:
+        nonlocal places
+        places += len(damages)
+        for damage in damages:
+            print(damage, flush=True)
+        if relabel is not None:
+            listed.update((digest(row), row) for row in map(asdict, damages))
+            write_jsonl(relabel, listed.values())
+
+    report([])  # a list that cannot be written is known before the work
+    cuts = repair_store(store, report)
+    print(f"{directory}: {places} places are damaged or dropped; {cuts} cuts are to be labelled again")
 
 
 @app.command()

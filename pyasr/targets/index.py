@@ -53,6 +53,10 @@ class CutEntry:
         rest += self.cut_id.encode()
         return struct.pack("<III", SKIPPABLE, len(rest) + 4, zlib.crc32(rest)) + rest
 
+    def frames(self, block: int) -> tuple[int, int]:
+        """The first and the last of a block."""
+        return block * BLOCK_ROWS, min(block * BLOCK_ROWS + BLOCK_ROWS, self.num_rows) - 1
+
     @property
     def num_bytes(self) -> int:
         """Of header and blocks."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+
 from pyasr.base.errors import DataError
+from pyasr.base.progress import track
 from pyasr.targets.block import BLOCK_ROWS
 from pyasr.targets.index import CutEntry
 from pyasr.targets.shard import BEGIN, MAGIC, ShardWriter, repaired_name
@@ -10,18 +13,40 @@ from pyasr.targets.store import PosteriorStore
 from pyasr.targets.verify import Damage, read_cut, scan, verify_shard
 
 
-def repair_shard(store: PosteriorStore, name: str) -> list[Damage]:
+def repair_store(store: PosteriorStore, report: Callable[[list[Damage]], None] = lambda damages: None) -> int:
+    """Repair all shards; returns the number of cuts that are to be labelled again, after this repair or an earlier one.
+
+    report: told the damage of each shard before the shard is replaced, so that who keeps it loses none to a kill; at
+    the end what earlier repairs dropped and nobody has labelled since.
+    """
+    told: set[tuple[str | None, tuple[int, int] | None]] = set()
+    for name in track(store.shard_names(), "repairing", unit="shard"):
+        told.update((damage.cut_id, damage.frames) for damage in repair_shard(store, name, report))
+    cuts = 0
+    for part, names in store.parts().items():
+        dropped = list(_dropped(store.of_shards(part, names), names))
+        cuts += len({damage.cut_id for damage in dropped})
+        if earlier := [damage for damage in dropped if (damage.cut_id, damage.frames) not in told]:
+            report(earlier)
+    return cuts
+
+
+def repair_shard(
+    store: PosteriorStore, name: str, report: Callable[[list[Damage]], None] = lambda damages: None
+) -> list[Damage]:
     """Put a shard without its damaged blocks in the place of a damaged one; whole ones are left as they are.
 
-    Returns what was damaged. Cuts that lost blocks are `missing` from then on, and their other blocks can still be
-    read. Where the index is damaged, the cuts are found by the headers before their blocks; one whose header is
-    damaged, too, is lost. A kill between the two leaves the damaged shard beside the new one, and the next repair
-    removes it. DataError for a shard of another store: nothing is wrong with it but the folder.
+    Returns what was damaged, which `report` is told before anything is changed. Cuts that lost blocks, or all of them,
+    are `missing` from then on, and their other blocks can still be read. Where the index is damaged, the cuts are
+    found by the headers before their blocks; one whose header is damaged, too, is lost. A kill between the two leaves
+    the damaged shard beside the new one, and the next repair removes it. DataError for a shard of another store:
+    nothing is wrong with it but the folder.
     """
     damages = list(verify_shard(store, name))
     if not damages:
         return []
     _check_owner(store, name)
+    report(damages)
     bad: dict[str, set[int]] = {}
     for damage in damages:
         if damage.cut_id is not None and damage.frames is not None:
@@ -33,8 +58,6 @@ def repair_shard(store: PosteriorStore, name: str) -> list[Damage]:
             _, blocks = read_cut(store, name, offset, entry)
             firsts = bad.get(entry.cut_id, set())
             dropped = [number for number in range(len(blocks)) if number * BLOCK_ROWS in firsts]
-            if blocks and len(dropped) == len(blocks):
-                continue
             writer.put_blocks(
                 entry.without(dropped), [block or b"" for n, block in enumerate(blocks) if n not in dropped]
             )
@@ -48,6 +71,17 @@ def repair_shard(store: PosteriorStore, name: str) -> list[Damage]:
         raise
     store.shard_folder.remove(name)
     return damages
+
+
+def _dropped(part: PosteriorStore, names: Iterable[str]) -> Iterator[Damage]:
+    """The blocks that repairs dropped, of cuts that no shard has whole."""
+    for name in names:
+        index = part.shard(name).index
+        for entry in map(index.entry, sorted(index.incomplete)):
+            if not part.has_all(entry.cut_id):
+                for number, size in enumerate(entry.sizes):
+                    if not size:
+                        yield Damage(name, "dropped by an earlier repair", entry.cut_id, entry.frames(number))
 
 
 def _check_owner(store: PosteriorStore, name: str) -> None:

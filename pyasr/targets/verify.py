@@ -12,7 +12,6 @@ import torch
 from pyasr.base.errors import DataError
 from pyasr.base.progress import track
 from pyasr.ops.topk import summarise_topk
-from pyasr.targets.block import BLOCK_ROWS
 from pyasr.targets.index import SKIPPABLE, CutEntry, read_header
 from pyasr.targets.shard import BEGIN, MAGIC
 from pyasr.targets.store import PosteriorStore
@@ -62,14 +61,13 @@ def _verify_cut(store: PosteriorStore, name: str, offset: int, entry: CutEntry) 
     if header != entry.header:
         yield Damage(name, "the header before its blocks is damaged; the index still has it", entry.cut_id)
     for number, block in enumerate(blocks):
-        first = number * BLOCK_ROWS
-        frames = (first, min(first + BLOCK_ROWS, entry.num_rows) - 1)
+        frames = entry.frames(number)
         if block is None:
             yield Damage(name, "damaged (checksum)", entry.cut_id, frames)
             continue
         if not block:
             continue  # dropped by a repair
-        rows = np.empty((frames[1] - first + 1, store.row_bytes), np.uint8)
+        rows = np.empty((frames[1] - frames[0] + 1, store.row_bytes), np.uint8)
         try:
             store.coder.decompress(block, len(rows), rows)
             summarise_topk(torch.from_numpy(rows), store.k, store.num_senones)

@@ -12,6 +12,7 @@ from pyasr.corpora import write_cuts
 from pyasr.ops import pack_topk
 from pyasr.targets import PosteriorStore
 from pyasr.targets.cli import app
+from pyasr.targets.repair import repair_store
 
 
 @pytest.fixture
@@ -55,9 +56,7 @@ def test_verify_and_repair(store, tmp_path):
     assert "1 shards are as they were written" in run("verify", store.folder).stdout
     (name,) = store.shard_names()
     path = store.folder / "shards" / name
-    content = bytearray(path.read_bytes())
-    content[150] ^= 4
-    path.write_bytes(content)
+    spoil(path, 150)
     with pytest.raises(DataError, match=r"1 places are damaged; python -m pyasr\.targets repair"):
         run("verify", store.folder)
     shown = run("repair", store.folder, "--relabel", tmp_path / "relabel.jsonl").stdout
@@ -66,6 +65,53 @@ def test_verify_and_repair(store, tmp_path):
     assert row["cut_id"] == "sure" and row["frames"] == [0, 255]
     assert "1 shards are as" in run("verify", store.folder).stdout
     assert PosteriorStore.open(store.folder).missing(["sure", "unsure"]) == ["sure"]
+
+
+def spoil(path, position):
+    content = bytearray(path.read_bytes())
+    content[position] ^= 4
+    path.write_bytes(content)
+
+
+def test_a_repair_that_is_interrupted_forgets_nothing(store, tmp_path):
+    shards, listing = store.folder / "shards", tmp_path / "relabel.jsonl"
+    spoil(shards / store.shard_names()[0], 150)
+    with store.writer(part="later") as writer:
+        writer.put("short", store.packed("unsure", 0, 20))
+    spoil(shards / store.shard_names()[1], 150)
+    other = PosteriorStore.create(tmp_path / "other", 50, 5, teacher="another")
+    with other.writer(part="later") as writer:
+        writer.put("alien", store.packed("unsure", 0, 20))
+    (name,) = other.shard_names()
+    alien = (other.folder / "shards" / name).rename(shards / name)
+
+    def listed():
+        rows = map(json.loads, listing.read_text().splitlines())
+        return [(row["cut_id"], row["what"]) for row in rows]
+
+    with pytest.raises(DataError, match="belongs to another store"):  # when two shards are repaired already
+        run("repair", store.folder, "--relabel", listing)
+    damaged = [("sure", "damaged (checksum)"), ("short", "damaged (checksum)")]
+    assert listed() == damaged
+    alien.unlink()
+    dropped = [("sure", "dropped by an earlier repair"), ("short", "dropped by an earlier repair")]
+    for _ in range(2):
+        shown = run("repair", store.folder, "--relabel", listing).stdout
+        assert "2 places are damaged or dropped; 2 cuts are to be labelled again" in shown
+        assert listed() == damaged + dropped, "each place once"
+    with PosteriorStore.open(store.folder).writer() as writer:
+        writer.put("sure", store.packed("unsure"))
+    assert "1 cuts are to be labelled again" in run("repair", store.folder).stdout
+    assert run("verify", store.folder).exit_code == 0
+
+
+def test_a_shard_is_listed_before_it_is_replaced(store):
+    path = store.folder / "shards" / store.shard_names()[0]
+    spoil(path, 150)
+    damaged = path.read_bytes()
+    with pytest.raises(OSError, match="disk full"):
+        repair_store(store, lambda damages: (_ for _ in ()).throw(OSError("disk full")))
+    assert path.read_bytes() == damaged
 
 
 def test_merge(store, tmp_path):
