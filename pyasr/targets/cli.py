@@ -12,10 +12,10 @@ import rich.markup
 import rich.table
 import typer
 
-from pyasr.base.artifact import digest, read_jsonl, write_jsonl
+from pyasr.base.artifact import atomic_path, digest, read_jsonl, write_jsonl
 from pyasr.base.command import run_command
-from pyasr.base.errors import DataError
-from pyasr.targets.coverage import coverage
+from pyasr.base.errors import ConfigError, DataError
+from pyasr.targets.coverage import Coverage, coverage
 from pyasr.targets.label_cli import label
 from pyasr.targets.merge import merge_stores
 from pyasr.targets.repair import repair_store
@@ -36,14 +36,25 @@ Manifest = Annotated[
     list[Path] | None,
     typer.Option(metavar="FILE", help="Lhotse cuts (.jsonl or .jsonl.gz) that should be stored; repeatable."),
 ]
+Missing = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Write the ids of the manifests' missing or incomplete cuts here, one a line."),
+]
 
 
 @app.command()
-def stat(directory: Store, manifest: Manifest = None) -> None:
-    """Sizes, how sure the teacher was, and how much of a manifest is there. Reads the indices alone.
+def stat(directory: Store, manifest: Manifest = None, missing: Missing = None) -> None:
+    """Sizes, how sure the teacher was, and how much of some manifests is there. Reads the indices alone.
 
     Kept mass is the probability of the k stored posteriors; entropy, in nats, is that of the k and all others as one.
+    The histogram counts frames by the mean entropy of their cut; the indices have no entropies of frames.
+
+    A manifest is compared with the part of the store that is named after its file, where `label` puts its cuts:
+
+        python -m pyasr.targets stat STORE --manifest cuts.jsonl.gz --missing missing.txt
     """
+    if missing is not None and not manifest:
+        raise ConfigError("--missing needs --manifest FILE: which cuts should be there?")
     store = PosteriorStore.open(directory)
     found = statistics(store)
     per_frame = found.num_bytes / max(1, found.frames)
@@ -61,7 +72,7 @@ def stat(directory: Store, manifest: Manifest = None) -> None:
         ("mean kept mass", f"{found.kept:.5f}"),
     ]
     if manifest:
-        covered = coverage(store, manifest)
+        covered = _coverage(store, manifest, missing)
         rows += [
             ("manifest", f"{covered.cuts:,} cuts, {covered.hours:.2f} h"),
             ("of these stored", f"{covered.stored:,} cuts, {covered.stored_hours:.2f} h ({covered.share:.2%})"),
@@ -147,6 +158,13 @@ def merge(
     """
     store = merge_stores(into, sources)
     print(f"{into}: {len(store.shard_names())} shards")
+
+
+def _coverage(store: PosteriorStore, manifests: list[Path], missing: Path | None) -> Coverage:
+    if missing is None:
+        return coverage(store, manifests)
+    with atomic_path(missing) as temporary, open(temporary, "w", encoding="utf-8") as stream:
+        return coverage(store, manifests, lambda cut_id: stream.write(f"{cut_id}\n"))
 
 
 def _print_rows(rows: list[tuple[str, str]]) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +15,7 @@ _SHOWN = 10
 
 @dataclass
 class Coverage:
-    """cuts, hours: of the manifest. missing: the first ids that the store lacks; more: whether there are others."""
+    """cuts, hours: of the manifests. missing: the first ids that the store lacks; more: whether there are others."""
 
     cuts: int = 0
     hours: float = 0.0
@@ -34,10 +33,13 @@ class Coverage:
         return self.cuts - self.stored > len(self.missing)
 
 
-def coverage(store: PosteriorStore, manifests: Iterable[Path]) -> Coverage:
+def coverage(
+    store: PosteriorStore, manifests: Iterable[Path], lacks: Callable[[str], object] = lambda cut_id: None
+) -> Coverage:
     """Of manifests of Lhotse cuts, one at a time in memory.
 
     The cuts of a manifest are looked for where labelling puts them: in the part named after it, and in "cuts".
+    lacks: told the id of each cut that is missing, or has lost blocks to a repair.
     """
     found, parts = Coverage(), store.parts()
     for path in manifests:
@@ -50,6 +52,8 @@ def coverage(store: PosteriorStore, manifests: Iterable[Path]) -> Coverage:
         found.hours += sum(hours.values())
         found.stored += len(hours) - len(missing)
         found.stored_hours += sum(length for cut_id, length in hours.items() if cut_id not in missing)
-        left = (cut_id for cut_id in hours if cut_id in missing)
-        found.missing += itertools.islice(left, _SHOWN - len(found.missing))
+        for cut_id in filter(missing.__contains__, hours):
+            lacks(cut_id)
+            if len(found.missing) < _SHOWN:
+                found.missing.append(cut_id)
     return found

@@ -7,7 +7,7 @@ import torch
 import typer.testing
 from lhotse import MonoCut, Recording
 
-from pyasr.base.errors import DataError
+from pyasr.base.errors import ConfigError, DataError
 from pyasr.corpora import write_cuts
 from pyasr.ops import pack_topk
 from pyasr.targets import PosteriorStore
@@ -43,6 +43,26 @@ def test_stat_shows_sizes_sureness_and_coverage(store, tmp_path):
     for text in ("k = 5 of 50 senones", '"teacher": "abc"', "600", "a frame", "mean kept mass", "nats", "##"):
         assert text in shown
     assert "3 cuts, 1.50 h" in shown and "2 cuts, 1.00 h (66.67%)" in shown and "lost" in shown
+
+
+def test_stat_lists_every_missing_or_incomplete_cut(store, tmp_path):
+    spoil(store.folder / "shards" / store.shard_names()[0], 150)
+    run("repair", store.folder)
+    names = [[f"lost-{number}" for number in range(30)], ["unsure", "sure", "last/ü"]]
+    manifests = [tmp_path / "first.jsonl.gz", tmp_path / "second.jsonl.gz"]
+    for path, cut_ids in zip(manifests, names):
+        write_cuts(path, [MonoCut(cut_id, 0.0, 60.0, 0) for cut_id in cut_ids])
+    listing = tmp_path / "missing.txt"
+    options = [option for path in manifests for option in ("--manifest", path)]
+    shown = run("stat", store.folder, *options, "--missing", listing).stdout
+    assert listing.read_text(encoding="utf-8").splitlines() == [*names[0], "sure", "last/ü"]
+    assert "33 cuts" in shown and "1 cuts" in shown
+    listing.write_text("as it was")
+    with pytest.raises(DataError, match="nowhere"):  # an unfinished list takes no other's place
+        run("stat", store.folder, *options, "--manifest", tmp_path / "nowhere.jsonl", "--missing", listing)
+    assert listing.read_text() == "as it was"
+    with pytest.raises(ConfigError, match="--missing needs --manifest"):
+        run("stat", store.folder, "--missing", listing)
 
 
 def test_list_gives_a_line_a_cut(store):
