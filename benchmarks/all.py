@@ -19,7 +19,7 @@ import matplotlib.pyplot as plt
 
 HERE = Path(__file__).resolve().parent
 HELPERS = {"all", "common", "fit", "hosts", "methods_data", "methods_page", "methods_torch", "network_host"}
-NEED_A_RECIPE = {"methods", "recogniser"}
+NEED_A_RECIPE = {"exactness", "methods", "recogniser"}
 NAMES = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in HELPERS | NEED_A_RECIPE)
 
 

@@ -98,7 +98,9 @@ def list_cuts(directory: Store) -> None:
 def verify_store(directory: Store) -> None:
     """Read every byte and compare it with its checksum; damage is printed with shard, cut and frames.
 
-    The exit status is 1 when there is any. `repair` drops it.
+    The exit status is 1 when there is any. `repair` drops it:
+
+        python -m pyasr.targets verify STORE || python -m pyasr.targets repair STORE --relabel relabel.jsonl
     """
     store = PosteriorStore.open(directory)
     count = 0
@@ -154,7 +156,10 @@ def merge(
 ) -> None:
     """Join stores: their shards are linked (or copied to another file system), never written again.
 
-    Of a cut that several hold, the one that was sealed first counts.
+    Of a cut that several hold, the one that was sealed first counts. INTO may be a store already; an interrupted merge
+    goes on when it is run again:
+
+        python -m pyasr.targets merge s3://bucket/store STORE_OF_MONDAY STORE_OF_TUESDAY
     """
     store = merge_stores(into, sources)
     print(f"{into}: {len(store.shard_names())} shards")

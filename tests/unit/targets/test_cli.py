@@ -32,7 +32,8 @@ def run(*arguments):
 def test_help_teaches():
     assert "Look after a posterior store" in run("--help").stdout
     for command in ("stat", "list", "verify", "repair", "merge", "label"):
-        assert "DIR" in run(command, "--help").stdout
+        shown = run(command, "--help").stdout
+        assert "DIR" in shown and (command == "list" or f"-m pyasr.targets {command} " in " ".join(shown.split()))
 
 
 def test_stat_shows_sizes_sureness_and_coverage(store, tmp_path):
