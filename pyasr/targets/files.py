@@ -8,6 +8,7 @@ it is complete.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import functools
 import io
@@ -35,7 +36,7 @@ def open_folder(location: str | Path) -> LocalFolder | RemoteFolder:
     if text.startswith(("file://", "local://")):
         return LocalFolder(Path(text.split("://", 1)[1]))
     try:
-        return RemoteFolder(*fsspec.core.url_to_fs(text), text)
+        return RemoteFolder(text)
     except (ImportError, ValueError) as error:
         raise DataError(f"{text}: cannot be reached: {error}") from error
 
@@ -151,24 +152,30 @@ class LocalFile:
 
 
 class RemoteFolder:
-    """A folder of an fsspec file system; the methods of `LocalFolder`."""
+    """A folder of an fsspec file system; the methods of `LocalFolder`. location: its URL."""
 
-    def __init__(self, fs: Any, path: str, location: str) -> None:
-        self._fs, self._path, self.location = fs, path.rstrip("/"), location.rstrip("/")
+    def __init__(self, location: str) -> None:
+        self.location = location.rstrip("/")
+        self._path = fsspec.core.url_to_fs(self.location)[1].rstrip("/")
+
+    @property
+    def _fs(self) -> Any:
+        # Asked anew each time, for fsspec keeps one a process: that of the parent is no use after a fork.
+        return fsspec.core.url_to_fs(self.location)[0]
 
     def child(self, name: str) -> RemoteFolder:
-        return RemoteFolder(self._fs, f"{self._path}/{name}", f"{self.location}/{name}")
+        return RemoteFolder(f"{self.location}/{name}")
 
     def make(self) -> None:
-        with _writing(self.location):
+        with self._asking("made"):
             self._fs.makedirs(self._path, exist_ok=True)
 
     def exists(self, name: str = "") -> bool:
-        with _reading(self.location):
+        with self._asking("read", name):
             return self._fs.exists(f"{self._path}/{name}".rstrip("/"))
 
     def names(self) -> list[str]:
-        with _reading(self.location, "listed"):
+        with self._asking("listed"):
             self._fs.invalidate_cache(self._path)
             try:
                 found = self._fs.ls(self._path, detail=False)
@@ -177,15 +184,20 @@ class RemoteFolder:
             return [path.rstrip("/").rsplit("/", 1)[-1] for path in found]
 
     def size(self, name: str) -> int:
-        with _reading(f"{self.location}/{name}"):
+        with self._asking("read", name):
             return self._fs.size(f"{self._path}/{name}")
 
     def read(self, name: str, offset: int, size: int) -> bytes:
-        with _reading(f"{self.location}/{name}"):
-            return self._fs.cat_file(f"{self._path}/{name}", offset, offset + size) if size else b""
+        with self._asking("read", name):
+            try:  # by name: the order of s3fs is another
+                return self._fs.cat_file(f"{self._path}/{name}", start=offset, end=offset + size) if size else b""
+            except OSError as error:
+                if error.errno == errno.EINVAL and offset >= self._fs.size(f"{self._path}/{name}"):
+                    return b""  # HTTP has no empty ranges
+                raise
 
     def write_bytes(self, name: str, data: bytes) -> None:
-        with _writing(self.location):
+        with self._asking("written", name):
             self._fs.pipe_file(f"{self._path}/{name}", data)
 
     def create(self) -> RemoteFile:
@@ -194,17 +206,17 @@ class RemoteFolder:
 
     def copy(self, source: LocalFolder | RemoteFolder, name: str) -> None:
         if isinstance(source, RemoteFolder) and source._fs is self._fs:
-            with _writing(self.location):
+            with self._asking("written", name):
                 self._fs.cp_file(f"{source._path}/{name}", f"{self._path}/{name}")
         else:
             _copy(source, self, name)
 
     def send(self, local: str, name: str) -> None:
-        with _writing(self.location):
+        with self._asking("written", name):
             self._fs.put_file(local, f"{self._path}/{name}")
 
     def remove(self, name: str) -> None:
-        with _writing(self.location):
+        with self._asking("removed", name):
             self._fs.rm_file(f"{self._path}/{name}")
 
     def remove_dead_temporaries(self) -> int:
@@ -212,6 +224,16 @@ class RemoteFolder:
 
     def forget(self) -> None:
         pass
+
+    @contextlib.contextmanager
+    def _asking(self, how: str, name: str = "") -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # of any kind: those of botocore, say, are no OSErrors
+            raise DataError(
+                f"{self.location}/{name}".rstrip("/") + f": cannot be {how} ({type(error).__name__}: {error});"
+                " check address, connection and credentials, and go on: what is sealed is kept"
+            ) from error
 
 
 class RemoteFile:
