@@ -46,8 +46,8 @@ def label(
     processes:
 
     \b
-        torchrun --nproc-per-node 8 --max-restarts 3 -m pyasr.targets \\
-            label STORE manifests/*.jsonl.gz --network NETWORK
+        torchrun --nproc-per-node 8 --max-restarts 3 \\
+            -m pyasr.targets label STORE manifests/*.jsonl.gz --network NETWORK
 
     A process that is killed loses the shard that it had not sealed; the others, and one that is interrupted, seal what
     they have. A recipe takes the store as targets.store = STORE. Uses the GPU of its rank where there is one.
