@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import multiprocessing
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -103,18 +103,26 @@ class Measured(Exception):
 
 
 class MeasuredTrainer(Trainer):
-    """Stops after so many steps. started: processor time at the first; cuts: after it."""
+    """Stops after so many steps. started: processor time at the first; cuts: after it; peaks_mb: of all processes."""
 
-    started, cuts, num_batches = 0.0, 0, 0
+    started, cuts, num_batches, peaks_mb = 0.0, 0, 0, ()
 
     def _step(self, batch) -> None:
         super()._step(batch)
         if not self.started:
             self.started = time.process_time()
         elif self.position.step > self.num_batches:
+            readers = [process.pid for process in multiprocessing.active_children()]
+            self.peaks_mb = [peak_mb(process) for process in ("self", *readers)]
             raise Measured
         else:
             self.cuts += len(batch.cut_ids)
+
+
+def peak_mb(process: int | str) -> float:
+    """Not by getrusage, which counts what the parent held before this program was loaded."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def train(folder: Path, work_dir: Path, num_batches: int, readers: int, share: float = 0.0) -> dict[str, float]:
@@ -132,17 +140,16 @@ def train(folder: Path, work_dir: Path, num_batches: int, readers: int, share: f
     with contextlib.suppress(Measured):
         trainer.run()
     seconds = time.process_time() - trainer.started
-    return {"start_s": trainer.started - begun, "cuts_per_s": trainer.cuts / seconds}
+    peaks_mb = {"trainer_mb": trainer.peaks_mb[0], "reader_mb": max(trainer.peaks_mb[1:], default=0)}
+    return {"start_s": trainer.started - begun, "cuts_per_s": trainer.cuts / seconds, **peaks_mb}
 
 
 def measure_one(folder: Path, num_batches: int, readers: int) -> dict[str, float]:
     """In a process of its own."""
     with tempfile.TemporaryDirectory() as work_dir:
         found = train(folder, Path(work_dir), num_batches, readers)
-        who = {"trainer": resource.RUSAGE_SELF, "reader": resource.RUSAGE_CHILDREN}
-        peaks = {f"{name}_mb": resource.getrusage(of).ru_maxrss / 1024 for name, of in who.items()}
         middle_s = train(folder, Path(work_dir), 1, readers, share=0.5)["start_s"]
-    return {**found, "middle_s": middle_s, **peaks}
+    return {**found, "middle_s": middle_s}
 
 
 def draw(found: dict[int, dict[str, float]], path: str) -> None:
@@ -156,9 +163,9 @@ def draw(found: dict[int, dict[str, float]], path: str) -> None:
         for key, label in curves.items():
             values = [one[key] for one in found.values()]
             if any(values):
-                axes.plot(list(found), values, marker="o", label=label)
+                axes.plot(list(found), values, marker="o", label=label, clip_on=False)
         axes.set(title=title, xscale="log", xlabel="hours of manifests")
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.15 * axes.get_ylim()[1])
         axes.legend()
     figure.savefig(path, dpi=100)
 
