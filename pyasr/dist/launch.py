@@ -33,13 +33,25 @@ def join(timeout_s: float, deterministic: bool = False) -> Comm:
     if on_gpu:
         torch.cuda.set_device(local)
     try:
-        dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timeout)
+        store, rank, size = _meet(timeout)
+        dist.init_process_group("nccl" if on_gpu else "gloo", store=store, rank=rank, world_size=size, timeout=timeout)
     except (RuntimeError, ValueError) as error:
         raise PyasrError(
             f"worker {os.environ.get('RANK')} of {os.environ.get('WORLD_SIZE')} did not find the others at"
             f" {os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}: {error}; start all with torchrun"
         ) from error
     return ProcessGroupComm(deterministic=deterministic, timeout=timeout)
+
+
+def _meet(timeout: timedelta) -> tuple[dist.Store, int, int]:
+    """As env:// does, but with keys of their own for each restart: torchrun keeps one store over all of them (torch
+    2.13), in which a worker would find the address of one that is dead. Several machines count restarts each by
+    themselves; for them TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 gives each restart a new store."""
+    store, rank, size = next(dist.rendezvous("env://", timeout=timeout))
+    store.set_timeout(timeout)
+    if os.environ.get("GROUP_WORLD_SIZE") == "1":
+        store = dist.PrefixStore(f"restart_{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    return store, rank, size
 
 
 def leave() -> None:

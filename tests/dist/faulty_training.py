@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from pyasr.base.errors import PyasrError
-from pyasr.dist.launch import join
+from pyasr.dist.launch import join, leave
 from pyasr.dist.options import DistOptions, GTCOptions
 from pyasr.dist.workers import Workers
 from pyasr.nn.model import AcousticModel
@@ -52,6 +52,7 @@ def main(folder: Path, fault: str) -> None:
     trainer.run()
     if workers.rank == 0:
         torch.save(trainer.model.state_dict(), folder / "final.pt")
+    leave()
 
 
 if __name__ == "__main__":
