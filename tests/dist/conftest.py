@@ -1,7 +1,10 @@
 """Real workers for tests: N processes joined by gloo, each runs a function and returns what it found."""
 
 import datetime
+import os
 import pickle
+import subprocess
+import sys
 import traceback
 
 import pytest
@@ -39,3 +42,16 @@ def _work(rank, size, folder, function, arguments, timeout_s):
         result = (False, f"worker {rank}:\n{traceback.format_exc()}")
     (folder / f"{rank}").write_bytes(pickle.dumps(result))
     dist.destroy_process_group()
+
+
+@pytest.fixture(scope="session")
+def torchrun():
+    """run(script, *arguments): two workers of a script under torchrun, as a user starts them; how it ended."""
+
+    def run(script, *arguments, restarts=0, **environment):
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+        command += ["--max-restarts", str(restarts), "--monitor-interval", "0.2", str(script), *map(str, arguments)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+        return subprocess.run(command, capture_output=True, text=True, timeout=500, env=environment)
+
+    return run

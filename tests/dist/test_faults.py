@@ -1,10 +1,6 @@
 """A worker that dies or hangs: the others say so in time, torchrun starts all again, and nothing is lost."""
 
-import os
 import pickle
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -25,36 +21,34 @@ def data(tones):
     )
 
 
-def torchrun(folder, data, fault, restarts):
-    folder.mkdir()
-    (folder / "data.pickle").write_bytes(pickle.dumps(data))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += ["--max-restarts", str(restarts), "--monitor-interval", "0.2", str(SCRIPT), str(folder), fault]
-    begun = time.monotonic()
-    run = subprocess.run(
-        command, capture_output=True, text=True, timeout=500, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
-    return run, time.monotonic() - begun
+@pytest.fixture(scope="session")
+def train(torchrun, data):
+    def run(folder, fault, restarts=0):
+        folder.mkdir()
+        (folder / "data.pickle").write_bytes(pickle.dumps(data))
+        return torchrun(SCRIPT, folder, fault, restarts=restarts)
+
+    return run
 
 
 @pytest.fixture(scope="session")
-def undisturbed(data, tmp_path_factory):
+def undisturbed(train, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "undisturbed"
-    run, _ = torchrun(folder, data, "none", 0)
+    run = train(folder, "none")
     assert run.returncode == 0, run.stderr
     return torch.load(folder / "final.pt", weights_only=True)
 
 
-def test_a_killed_worker_is_started_again_and_nothing_is_lost(data, tmp_path, undisturbed):
-    run, _ = torchrun(tmp_path / "killed", data, "kill", 1)
+def test_a_killed_worker_is_started_again_and_nothing_is_lost(train, tmp_path, undisturbed):
+    run = train(tmp_path / "killed", "kill", restarts=1)
     assert run.returncode == 0, run.stderr
     assert "begins at step 0" in run.stdout and "begins at step 3" in run.stdout
     final = torch.load(tmp_path / "killed" / "final.pt", weights_only=True)
     assert all(torch.equal(final[name], undisturbed[name]) for name in undisturbed)
 
 
-def test_a_hung_worker_ends_the_others_with_an_error_in_time(data, tmp_path):
-    run, _ = torchrun(tmp_path / "hung", data, "hang", 0)
+def test_a_hung_worker_ends_the_others_with_an_error_in_time(train, tmp_path):
+    run = train(tmp_path / "hung", "hang")
     assert run.returncode != 0
     assert "worker 0 of 2: another worker has ended, or has not answered" in run.stderr
     assert (tmp_path / "hung" / "checkpoint").is_dir(), "the checkpoint is still there"

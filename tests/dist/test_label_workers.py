@@ -1,9 +1,6 @@
 """Labelling under torchrun: a process that dies costs what it had not sealed, and no other process anything."""
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -32,37 +29,30 @@ def arguments(tones, tmp_path):
             "--k", "4", "--batch-s", "0.1"]  # fmt: skip
 
 
-def torchrun(folder, arguments, restarts):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += ["--max-restarts", str(restarts), "--monitor-interval", "0.2", str(SCRIPT), str(folder)]
-    return subprocess.run(
-        [*command, "label", str(folder / "store"), *arguments], capture_output=True, text=True, timeout=500,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-
-
 def content(store):
     return {cut_id: store.packed(cut_id).numpy().tobytes() for cut_id in store}
 
 
-def test_a_killed_process_costs_the_others_nothing_and_a_rerun_makes_what_is_missing(tones, arguments, tmp_path):
+def test_a_killed_process_costs_the_others_nothing_and_a_rerun_makes_what_is_missing(
+    tones, torchrun, arguments, tmp_path
+):
     result = typer.testing.CliRunner().invoke(app, ["label", str(tmp_path / "alone"), *arguments])
     assert result.exit_code == 0, result.output
     expected = content(PosteriorStore.open(tmp_path / "alone"))
     assert len(expected) == 12
 
-    ended = torchrun(tmp_path, arguments, restarts=0)
+    ended = torchrun(SCRIPT, tmp_path, "label", tmp_path / "store", *arguments)
     assert ended.returncode != 0
     assert "interrupted: what was labelled is sealed; the same command goes on from here" in ended.stderr
     left = content(PosteriorStore.open(tmp_path / "store"))
     assert left and left.keys() < {cut.id for cut in tones.cuts[:6]}
 
-    ended = torchrun(tmp_path, arguments, restarts=0)
+    ended = torchrun(SCRIPT, tmp_path, "label", tmp_path / "store", *arguments)
     assert ended.returncode == 0, ended.stderr
     assert content(PosteriorStore.open(tmp_path / "store")) == expected
 
     shutil.rmtree(tmp_path / "store")
     (tmp_path / "failed").unlink()
-    ended = torchrun(tmp_path, arguments, restarts=1)
+    ended = torchrun(SCRIPT, tmp_path, "label", tmp_path / "store", *arguments, restarts=1)
     assert ended.returncode == 0, ended.stderr
     assert content(PosteriorStore.open(tmp_path / "store")) == expected
