@@ -19,7 +19,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
 from pathlib import Path
 
 import matplotlib.figure
@@ -52,8 +51,7 @@ def make_frontend() -> NetworkFrontend:
     return NetworkFrontend(LfbeOptions(num_mel_bins=16), np.zeros(16, np.float32), np.ones(16, np.float32))
 
 
-def make_distinct(folder: Path, hours: int) -> int:
-    """Returns how many manifests these hours are."""
+def make_distinct(folder: Path, distinct: int) -> None:
     rng = np.random.default_rng(0)
     samples = 0.1 * rng.standard_normal(16000 * CUT_S).astype(np.float32)
     soundfile.write(folder / "noise.flac", samples, 16000)
@@ -61,7 +59,6 @@ def make_distinct(folder: Path, hours: int) -> int:
     recording = Recording.from_file(folder / "noise.flac", recording_id="noise")
     store = PosteriorStore.create(folder / "store", NUM_SENONES, K, phases=1)
     packed = [pack_topk(torch.from_numpy(rng.standard_normal((rows, NUM_SENONES), np.float32)), K) for _ in range(8)]
-    distinct = hours // HOURS_EACH
     for number in range(distinct):
         cuts = [
             MonoCut(f"{number}-{n}", 0.0, float(CUT_S), 0, recording=recording)
@@ -71,21 +68,19 @@ def make_distinct(folder: Path, hours: int) -> int:
         with store.writer(part=f"part{number}") as writer:
             for n, cut in enumerate(cuts):
                 writer.put(cut.id, packed[n % len(packed)])
-    return distinct
 
 
 def link(source: Path, target: Path, hours: int, distinct: int) -> None:
     for name in ("cuts", "store/shards"):
         (target / name).mkdir(parents=True)
     os.link(source / "store" / "store.json", target / "store" / "store.json")
-    shards = defaultdict(list)
-    for name in PosteriorStore.open(source / "store").shard_names():
-        shards[name.split(".")[0]].append(source / "store" / "shards" / name)
+    shards = PosteriorStore.open(source / "store").parts()
     for number in range(hours // HOURS_EACH):
         part = f"part{number % distinct}"
         os.link(source / f"{part}.jsonl.gz", target / "cuts" / f"m{number:06d}.jsonl.gz")
-        for shard in shards[part]:
-            os.link(shard, target / "store" / "shards" / f"m{number:06d}.{shard.name.split('.', 1)[1]}")
+        for name in shards[part]:
+            linked = f"m{number:06d}.{name.split('.', 1)[1]}"
+            os.link(source / "store" / "shards" / name, target / "store" / "shards" / linked)
 
 
 OPTIONS = TrainOptions(
@@ -175,7 +170,8 @@ def measure(batches: int, distinct: int, readers: int, figure: str) -> list[dict
     with tempfile.TemporaryDirectory() as name:
         source = Path(name) / "distinct"
         source.mkdir()
-        manifests = make_distinct(source, distinct)
+        manifests = distinct // HOURS_EACH
+        make_distinct(source, manifests)
         for hours in SIZES:
             target = Path(name) / str(hours)
             link(source, target, hours, manifests)

@@ -34,7 +34,7 @@ class DemoPart(Options):
 class DemoOptions(GrownOptions):
     """Synthesised speech and noise; needs no data.
 
-    invented_words: added to the vocabulary of 320, for as many triphones as large corpora have.
+    invented_words: added to the vocabulary of 297, for as many triphones as large corpora have.
     """
 
     newer = ("invented_words",)

@@ -113,9 +113,8 @@ def _label(
     network_folder: Path, store: PosteriorStore, phases: int, temperature: float, cuts: list[Any]
 ) -> list[SkipRow]:
     network = Network.load(network_folder)
-    if torch.cuda.is_available():
-        network.model.to("cuda")
-    batch_s = GPU_BATCH_S if torch.cuda.is_available() else 0
+    device, batch_s = ("cuda", GPU_BATCH_S) if torch.cuda.is_available() else ("cpu", 0.0)
+    network.model.to(device)
     return label_part(Labeller(network, store.k, phases, temperature), store, cuts, batch_s)
 
 

@@ -84,14 +84,16 @@ def _check_given(context: Context, store: PosteriorStore, cuts: CutSet, metadata
             )
     skips, total = Skips("utterances", options.skip_limit), 0
     if many.exists():
-        paths = [many / name for name in manifest_names(many)]
-        parts = ((PosteriorStore.open(options.store, part_of(path.name)), iterate_cuts(path)) for path in paths)
+        shards = store.parts()  # listed once, however many manifests there are
+        paths = {part_of(name): many / name for name in manifest_names(many)}
+        parts = ((store.of_shards(part, shards.get(part, ())), iterate_cuts(path)) for part, path in paths.items())
     else:
         parts = iter([(store, cuts)])
     for part, of_part in parts:
-        ids = [cut.id for cut in of_part]
-        total += len(ids)
-        skips.extend({"id": cut_id, "reason": "not in targets.store"} for cut_id in part.missing(ids))
+        for cut in of_part:
+            total += 1
+            if not part.has_all(cut.id):
+                skips.add(cut.id, "not in targets.store")
     skips.check(total)
     return skips
 

@@ -92,11 +92,13 @@ def _say_dropped(cuts: Sequence[Any], store: PosteriorStore, skipped: Path, mani
     known = {row["id"] for row in read_jsonl(skipped)}
     dropped = [cut_id for cut_id in store.missing([cut.id for cut in cuts]) if cut_id not in known]
     if dropped:
-        every_phase = " --all-phases" if store.metadata["phases"] > 1 else ""
+        options = f"--k {store.k}" + " --all-phases" * (store.metadata["phases"] > 1)
+        if "temperature" in store.metadata:
+            options += f" --temperature {store.metadata['temperature']}"
         say(
             f"  {len(dropped)} of {len(cuts)} utterances ({', '.join(dropped[:3])}{', ...' * (len(dropped) > 3)}) have"
             " lost posteriors to a repair and are left out; this labels them again: python -m pyasr.targets label"
-            f" {store.folder} {manifest} --network {network} --k {store.k}{every_phase}"
+            f" {store.folder} {manifest} --network {network} {options}"
         )
 
 
