@@ -159,6 +159,13 @@ PYASR_INLINE I32 MultiplyAddPairs(I16 a, I16 b, I32 c) {
 #endif
 }
 
+#if defined(__AVX512VNNI__)
+// c + the products of each four unsigned bytes of a with four signed ones of b; modulo 2^32.
+PYASR_INLINE I32 MultiplyAddFours(I32 a, I32 b, I32 c) {
+  return (I32)_mm512_dpbusd_epi32((__m512i)c, (__m512i)a, (__m512i)b);
+}
+#endif
+
 // a b + c, rounded once where the set has it, twice in baseline.
 PYASR_INLINE F32 Fma(F32 a, F32 b, F32 c) {
 #if defined(__AVX512F__)

@@ -19,18 +19,20 @@ namespace pyasr {
 namespace {
 
 constexpr int64_t kGates = 4;
-constexpr float kWeightLevels = 127;
 constexpr int64_t kMaxFrames = 16;  // a step of more is done in parts, to bound the scratch
 constexpr int64_t kHugePage = 2 << 20;
 
 int64_t RoundUp(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
+int64_t StepColumns(Precision precision) { return precision == Precision::kInt8 ? PYASR_FOR_ISA(Int8Columns)() : 1; }
+
 int64_t StepsOf(Precision precision, int64_t columns) {
-  return precision == Precision::kInt8 ? (columns + 1) / 2 : columns;
+  return RoundUp(columns, StepColumns(precision)) / StepColumns(precision);
 }
 
 int64_t StepBytes(Precision precision, int64_t lanes) {
-  return (precision == Precision::kFp32 ? 4 : 2) * kPanelVectors * lanes;
+  const int64_t weight = precision == Precision::kFp32 ? 4 : precision == Precision::kBf16 ? 2 : 1;
+  return weight * StepColumns(precision) * kPanelVectors * lanes;
 }
 
 uint16_t ToBf16(float x) {
@@ -73,6 +75,7 @@ std::vector<float> LargestOfRows(const MatrixView<const float>& matrix, const Ro
 // One panel, in the layout of streaming_kernel.h; the memory is zero before. int8: the largest of a row becomes 127.
 void PackPanel(const MatrixView<const float>& matrix, const int64_t* order, const float* largest, Precision precision,
                int64_t lanes, uint8_t* panel) {
+  const int64_t columns = StepColumns(precision), plus = columns == 4 ? 128 : 0;
   for (int64_t k = 0; k < matrix.cols; ++k) {
     for (int64_t i = 0; i < kPanelVectors * lanes; ++i) {
       if (order[i] < 0) continue;
@@ -87,8 +90,8 @@ void PackPanel(const MatrixView<const float>& matrix, const int64_t* order, cons
               ToBf16(w);
           break;
         case Precision::kInt8:
-          reinterpret_cast<int8_t*>(panel)[(k / 2 * kPanelVectors * lanes + i) * 2 + k % 2] =
-              static_cast<int8_t>(largest[i] > 0 ? std::nearbyint(w * (kWeightLevels / largest[i])) : 0);
+          panel[(k / columns * kPanelVectors * lanes + i) * columns + k % columns] = static_cast<uint8_t>(
+              plus + static_cast<int64_t>(largest[i] > 0 ? std::nearbyint(w * (kInt8Levels / largest[i])) : 0));
           break;
       }
     }
@@ -150,6 +153,8 @@ StreamingLstm::StreamingLstm(const std::vector<LstmWeights>& layers, const Linea
   input_size_ = layers[0].weight_ih.cols;
   hidden_size_ = layers[0].weight_hh.cols;
   num_senones_ = output ? output->weight.rows : 0;
+  PYASR_CHECK(precision != Precision::kInt8 || std::max(input_size_, hidden_size_) <= kMaxInt8Columns, "int8 takes ",
+              kMaxInt8Columns, " columns at most, here are ", std::max(input_size_, hidden_size_));
   for (size_t i = 0; i < layers.size(); ++i) {
     const int64_t layer = static_cast<int64_t>(i), rows = kGates * hidden_size_;
     CheckMatrix(layers[i].weight_ih, rows, layer == 0 ? input_size_ : hidden_size_, "weight_ih", layer);
@@ -216,7 +221,7 @@ StreamingLstm::StreamingLstm(const std::vector<LstmWeights>& layers, const Linea
       PackPanel(weight, order.data() + panel * panel_rows, matrix.scale ? matrix.scale + panel * panel_rows : nullptr,
                 precision, lanes_, next + offset + panel * panel_stride);
     }
-    for (float& largest : scale) largest /= kWeightLevels;
+    for (float& largest : scale) largest /= kInt8Levels;
   };
   for (size_t i = 0; i < layers.size(); ++i) {
     Layer& layer = layers_[i];
@@ -237,7 +242,7 @@ void StreamingLstm::ReserveScratch(int64_t streams, int64_t rows) {
     reserve(sequence.values, size * width_);
     if (precision_ != Precision::kInt8) return;
     reserve(sequence.quantised, size * width_);
-    reserve(sequence.scale, size);
+    reserve(sequence.rounding, size);
   };
   for (Sequence& sequence : sequences_) reserve_sequence(sequence, rows);
   reserve_sequence(before_, streams);
@@ -246,14 +251,14 @@ void StreamingLstm::ReserveScratch(int64_t streams, int64_t rows) {
 }
 
 void StreamingLstm::QuantiseRow(Sequence& sequence, int64_t row, int64_t columns) const {
-  sequence.scale[row] = PYASR_FOR_ISA(Quantise)(RowOf(sequence, row), RoundUp(columns, lanes_),
-                                                sequence.quantised.data() + row * width_);
+  sequence.rounding[row] = PYASR_FOR_ISA(Quantise)(RowOf(sequence, row), RoundUp(columns, lanes_),
+                                                   sequence.quantised.data() + row * width_);
 }
 
 Activations StreamingLstm::RowsFrom(const Sequence& sequence, int64_t first, int64_t step) const {
   const int64_t at = first * width_, stride = step * width_;
   if (precision_ != Precision::kInt8) return {sequence.values.data() + at, nullptr, nullptr, stride, 0};
-  return {nullptr, sequence.quantised.data() + at, sequence.scale.data() + first, stride, step};
+  return {nullptr, sequence.quantised.data() + at, sequence.rounding.data() + first, stride, step};
 }
 
 template <typename Member>

@@ -74,7 +74,7 @@ class StreamingLstm {
   struct Sequence {
     std::vector<float> values;
     std::vector<int16_t> quantised;
-    std::vector<float> scale;
+    std::vector<Rounding> rounding;
   };
 
   void ReserveScratch(int64_t streams, int64_t rows);

@@ -92,7 +92,7 @@ struct Int8Weights {
   static __device__ void Add(Sum* sum, const Weights& w, const StreamingVectors& x, int64_t n, int64_t column) {
     const int4* const v = reinterpret_cast<const int4*>(x.quantised + n * x.stride + column);
     const int4 low = v[0], high = v[1];
-    int part = __dp2a_lo(low.x, w.x, 0);  // 16 products of at most 127 * 32767
+    int part = __dp2a_lo(low.x, w.x, 0);  // 16 products of at most 127 * kInt8Levels
     part = __dp2a_hi(low.y, w.x, part);
     part = __dp2a_lo(low.z, w.y, part);
     part = __dp2a_hi(low.w, w.y, part);
@@ -233,11 +233,12 @@ __global__ void __launch_bounds__(kThreads) Quantise(StreamingVectors vectors) {
   max = Reduce(max, [](float a, float b) { return fmaxf(a, b); });
   zeros = Reduce(zeros, [](float a, float b) { return a + b; });
   const bool small = max < 1e-30f;
-  const float inverse = small ? 0.0f : 32767.0f / max;
+  constexpr float kLevels = kInt8Levels;
+  const float inverse = small ? 0.0f : kLevels / max;
   for (int64_t i = threadIdx.x; i < vectors.stride; i += kThreads) {
     vectors.quantised[blockIdx.x * vectors.stride + i] = static_cast<int16_t>(__float2int_rn(x[i] * inverse));
   }
-  if (threadIdx.x == 0) vectors.scale[blockIdx.x] = (small ? 0.0f : max / 32767.0f) + zeros;
+  if (threadIdx.x == 0) vectors.scale[blockIdx.x] = (small ? 0.0f : max / kLevels) + zeros;
 }
 
 __global__ void __launch_bounds__(kThreads)

@@ -9,17 +9,24 @@ namespace {
 
 // How weights of a precision are read, and what they are multiplied with.
 
+// Sums of blocks of so many steps are added up in float32: that rounds less than one sum over all columns, and integer
+// sums cannot overflow (128 columns x 127 x 127 < 2^31). A block of a panel, 16 KB of fp32 with AVX2, is still in the
+// L1 cache when the next columns of activations need it.
+constexpr int64_t kBlockSteps = 64;
+
 struct Fp32 {
-  static constexpr int64_t kStepColumns = 1;
+  using Weight = F32;
+  static constexpr int64_t kStepValues = 1;            // of Values
   static constexpr int64_t kVectorBytes = 4 * kLanes;  // of one step
+  static constexpr int64_t kBlock = kBlockSteps;
   static const float* Values(const Activations& x) { return x.values; }
+  static PYASR_INLINE F32 Start(const Activations&, int64_t) { return F32{}; }
   static PYASR_INLINE void LoadTwo(const uint8_t* p, F32* w) {
     w[0] = Load(reinterpret_cast<const float*>(p));
     w[1] = Load(reinterpret_cast<const float*>(p) + kLanes);
   }
   static PYASR_INLINE F32 Broadcast(const float* x, int64_t step) { return Fill(x[step]); }
   static PYASR_INLINE F32 MultiplyAdd(F32 w, F32 x, F32 sum) { return Fma(w, x, sum); }
-  static PYASR_INLINE F32 Zero() { return F32{}; }
   static PYASR_INLINE void AddTo(float* sums, F32 sum, const PackedMatrix&, int64_t, const Activations&, int64_t) {
     Store(sums, Load(sums) + sum);
   }
@@ -32,10 +39,49 @@ struct Bf16 : Fp32 {
   }
 };
 
+#if defined(__AVX512VNNI__)
+
+// One instruction multiplies four unsigned bytes with four signed ones. 128 was added to the weights to make them
+// unsigned; sums, exact over all columns, begin with what takes that away again.
 struct Int8 {
-  static constexpr int64_t kStepColumns = 2;
-  static constexpr int64_t kVectorBytes = 2 * kLanes;
+  using Weight = I32;
+  using Rounded = int8_t;  // an activation
+  static constexpr int64_t kColumns = 4;
+  static constexpr int64_t kStepValues = 2;  // of 16 bits
+  static constexpr int64_t kVectorBytes = 4 * kLanes;
+  static constexpr int64_t kBlock = kMaxInt8Columns;
   static const int16_t* Values(const Activations& x) { return x.quantised; }
+  static PYASR_INLINE I32 Start(const Activations& x, int64_t column) {
+    return Fill(-128 * x.rounding[column * x.rounding_stride].sum);
+  }
+  static PYASR_INLINE void LoadTwo(const uint8_t* p, I32* w) {
+    w[0] = Load(reinterpret_cast<const int32_t*>(p));
+    w[1] = Load(reinterpret_cast<const int32_t*>(p) + kLanes);
+  }
+  static PYASR_INLINE I32 Broadcast(const int16_t* x, int64_t step) {
+    int32_t four;
+    std::memcpy(&four, x + 2 * step, sizeof four);
+    return Fill(four);
+  }
+  static PYASR_INLINE I32 MultiplyAdd(I32 w, I32 x, I32 sum) { return MultiplyAddFours(w, x, sum); }
+  static PYASR_INLINE void AddTo(float* sums, I32 sum, const PackedMatrix& matrix, int64_t row, const Activations& x,
+                                 int64_t column) {
+    const F32 scale = Load(matrix.scale + row) * x.rounding[column * x.rounding_stride].scale;
+    Store(sums, Fma(ToFloat(sum), scale, Load(sums)));
+  }
+};
+
+#else
+
+struct Int8 {
+  using Weight = I16;
+  using Rounded = int16_t;
+  static constexpr int64_t kColumns = 2;
+  static constexpr int64_t kStepValues = 2;
+  static constexpr int64_t kVectorBytes = 2 * kLanes;
+  static constexpr int64_t kBlock = kBlockSteps;
+  static const int16_t* Values(const Activations& x) { return x.quantised; }
+  static PYASR_INLINE I32 Start(const Activations&, int64_t) { return I32{}; }
   static PYASR_INLINE void LoadTwo(const uint8_t* p, I16* w) {
     w[0] = LoadWiden(reinterpret_cast<const int8_t*>(p));
     w[1] = LoadWiden(reinterpret_cast<const int8_t*>(p) + 2 * kLanes);
@@ -46,18 +92,14 @@ struct Int8 {
     return (I16)Fill(pair);
   }
   static PYASR_INLINE I32 MultiplyAdd(I16 w, I16 x, I32 sum) { return MultiplyAddPairs(w, x, sum); }
-  static PYASR_INLINE I32 Zero() { return I32{}; }
   static PYASR_INLINE void AddTo(float* sums, I32 sum, const PackedMatrix& matrix, int64_t row, const Activations& x,
                                  int64_t column) {
-    const F32 scale = Load(matrix.scale + row) * x.scale[column * x.scale_stride];
+    const F32 scale = Load(matrix.scale + row) * x.rounding[column * x.rounding_stride].scale;
     Store(sums, Fma(ToFloat(sum), scale, Load(sums)));
   }
 };
 
-// Sums of blocks of so many steps are added up in float32: that rounds less than one sum over all columns, and integer
-// sums cannot overflow (128 columns x 127 x 32767 < 2^31). A block of a panel, 16 KB of fp32 with AVX2, is still in the
-// L1 cache when the next columns of activations need it.
-constexpr int64_t kBlockSteps = 64;
+#endif
 
 // A part of a product: `steps` steps of a panel from `first_step` on, and of the activations `Columns` from
 // `first_column` on.
@@ -74,19 +116,19 @@ void MultiplyTile(const PackedMatrix& matrix, const Part& part, int first_vector
   constexpr int64_t kStepBytes = kPanelVectors * P::kVectorBytes;
   const uint8_t* w = matrix.data + part.panel * matrix.panel_stride + part.first_step * kStepBytes +
                      first_vector * P::kVectorBytes;
-  const auto* values = P::Values(x) + part.first_column * x.stride + part.first_step * P::kStepColumns;
+  const auto* values = P::Values(x) + part.first_column * x.stride + part.first_step * P::kStepValues;
   float* sums = sums_of_panel.data + part.first_column * sums_of_panel.stride + first_vector * kLanes;
   const int64_t sums_stride = sums_of_panel.stride;
 
-  decltype(P::Zero()) sum[Columns][Vectors];
+  decltype(P::Start(x, 0)) sum[Columns][Vectors];
   for (int c = 0; c < Columns; ++c) {
-    for (int v = 0; v < Vectors; ++v) sum[c][v] = P::Zero();
+    for (int v = 0; v < Vectors; ++v) sum[c][v] = P::Start(x, part.first_column + c);
   }
   // The first to read a block fetches ahead: the processor's own prefetcher stops at the end of each page.
   const bool first = first_vector == 0 && part.first_column == 0;
 #pragma GCC unroll 4
   for (int64_t step = 0; step < part.steps; ++step, w += kStepBytes) {
-    decltype(P::Broadcast(values, 0)) weight[Vectors];
+    typename P::Weight weight[Vectors];
     for (int v = 0; v < Vectors; v += 2) P::LoadTwo(w + v * P::kVectorBytes, weight + v);
     if (first) {
       for (int64_t line = 0; line < kStepBytes; line += 64) __builtin_prefetch(w + kPrefetchBytes + line);
@@ -120,7 +162,7 @@ void Multiply(const PackedMatrix& matrix, int64_t panel, const Activations& x, i
       MultiplyColumns<P, 4>, MultiplyColumns<P, 5>, MultiplyColumns<P, 6>};
   const int64_t groups = (count + kMaxColumns - 1) / kMaxColumns;
   for (int64_t step = 0, steps; step < matrix.steps; step += steps) {
-    steps = matrix.steps - step < kBlockSteps ? matrix.steps - step : kBlockSteps;
+    steps = matrix.steps - step < P::kBlock ? matrix.steps - step : P::kBlock;
     for (int64_t group = 0; group < groups; ++group) {
       const int64_t first = count * group / groups, end = count * (group + 1) / groups;
       kMultiply[end - first - 1](matrix, {panel, step, steps, first}, x, sums);
@@ -131,6 +173,8 @@ void Multiply(const PackedMatrix& matrix, int64_t panel, const Activations& x, i
 }  // namespace
 
 int Lanes() { return kLanes; }
+
+int Int8Columns() { return Int8::kColumns; }
 
 void MultiplyPanel(Precision precision, const PackedMatrix& matrix, int64_t panel, const Activations& x, int64_t count,
                    const Rows& sums) {
@@ -158,8 +202,9 @@ void CellPanel(const Rows& sums, int64_t count, const Rows& cell, const Rows& hi
   }
 }
 
-float Quantise(const float* x, int64_t size, int16_t* q) {
-  constexpr float kLevels = 32767;
+Rounding Quantise(const float* x, int64_t size, int16_t* q) {
+  typedef Int8::Rounded Narrow __attribute__((vector_size(kLanes * sizeof(Int8::Rounded))));
+  constexpr float kLevels = kInt8Levels;
   F32 largest = F32{}, zeros = F32{};
   for (int64_t i = 0; i < size; i += kLanes) {
     largest = Max(Abs(Load(x + i)), largest);
@@ -168,12 +213,17 @@ float Quantise(const float* x, int64_t size, int16_t* q) {
   const float max = MaxOf(largest);
   const bool small = max < 1e-30f;
   const float inverse = small ? 0.0f : kLevels / max;
+  Rounding result;
+  result.scale = (small ? 0.0f : max / kLevels) + Sum(zeros);
+  I32 sum{};
   for (int64_t i = 0; i < size; i += kLanes) {
-    int32_t rounded[kLanes];
-    Store(rounded, Round(Load(x + i) * inverse));
-    for (int lane = 0; lane < kLanes; ++lane) q[i + lane] = static_cast<int16_t>(rounded[lane]);
+    const I32 rounded = Round(Load(x + i) * inverse);
+    sum += rounded;
+    const Narrow narrow = __builtin_convertvector(rounded, Narrow);
+    std::memcpy(reinterpret_cast<Int8::Rounded*>(q) + i, &narrow, sizeof narrow);
   }
-  return (small ? 0.0f : max / kLevels) + Sum(zeros);
+  for (int lane = 0; lane < kLanes; ++lane) result.sum += sum[lane];
+  return result;
 }
 
 void LogSoftmax(const float* logits, int64_t padded_size, int64_t size, float* out) {

@@ -88,6 +88,23 @@ int CheckSimd() {
     if (rounded[i] != 5 + bytes[2 * i] * words[2 * i] + bytes[2 * i + 1] * words[2 * i + 1]) return 23;
     if (even[i] != static_cast<float>(2 * i) - 2.5f || odd[i] != static_cast<float>(2 * i) - 1.5f) return 24;
   }
+#if defined(__AVX512VNNI__)
+  uint8_t weights[4 * kLanes];
+  int8_t factors[4 * kLanes];
+  for (int i = 0; i < 4 * kLanes; ++i) {
+    weights[i] = static_cast<uint8_t>(i * 77 + 200);
+    factors[i] = static_cast<int8_t>(i * 51 - 128);
+  }
+  I32 fours[2];
+  std::memcpy(fours, weights, sizeof *fours);
+  std::memcpy(fours + 1, factors, sizeof *fours);
+  Store(rounded, MultiplyAddFours(fours[0], fours[1], Fill(-7)));
+  for (int i = 0; i < kLanes; ++i) {
+    int32_t sum = -7;
+    for (int j = 4 * i; j < 4 * i + 4; ++j) sum += weights[j] * factors[j];
+    if (rounded[i] != sum) return 25;
+  }
+#endif
   uint16_t halves[kLanes];
   for (int i = 0; i < kLanes; ++i) halves[i] = static_cast<uint16_t>(0x3f80 + i);
   Store(out, LoadUpperHalves(halves));

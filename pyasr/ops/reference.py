@@ -436,7 +436,7 @@ def streaming_product(weight: torch.Tensor, x: np.ndarray, precision: str) -> np
     if precision == "bf16":
         return x.astype(np.float64) @ weight.detach().bfloat16().double().numpy().T
     w, w_scale = _rounded(weight.detach().numpy(), 127)
-    x, x_scale = _rounded(x, 32767)
+    x, x_scale = _rounded(x, 127)
     return (x @ w.T) * (x_scale * w_scale.T).astype(np.float64)
 
 

@@ -6,10 +6,8 @@ speed, csrc/lstm/streaming_kernel.h how the weights lie. The precisions:
     fp32   weights as they are
     bf16   weights rounded to bfloat16, half to even; everything else in float32
     int8   weights rounded to -127 .. 127 times a scale of their own for each row; what they are multiplied with, a
-           frame of input or of hidden outputs, is rounded to -32767 .. 32767 times its greatest magnitude / 32767,
-           anew for each frame and stream. AVX2 multiplies pairs of 16-bit numbers into 32 bits without saturating, as
-           it does not for 8 bits, and the weights' bytes are what takes the time: the finer steps are free. Sums of
-           128 products are exact, then scaled and added in float32.
+           frame of input or of hidden outputs, is rounded to -127 .. 127 times its greatest magnitude / 127, anew for
+           each frame and stream. Sums of products are exact, then scaled and added in float32.
 
 `pyasr.ops.reference.streaming_step` is the same in a few lines of NumPy.
 """
