@@ -9,6 +9,7 @@
     name = "small"
     set = ["gmm.sat.num_gauss=2000"]   # as --set has it
     folds = [0]                        # none: those of the experiment
+    systems = ["student"]              # none: those of the experiment, and there all that the recipe makes
     like = "plain"                     # an earlier setting, whose `set` comes before this one's
 
 With `like = "other.toml"`, a file in the same folder, that file's keys count here as well, but for its settings; both
@@ -34,7 +35,7 @@ from pyasr.report.table_file import RunKey
 from pyasr.run.crew import Crew
 from pyasr.run.recipe import Recipe, find_recipe, load_recipe, parse_setting, recipe_name
 from pyasr.run.stage import Context
-from pyasr.run.stages import SYSTEMS
+from pyasr.run.stages import SYSTEMS, systems_of
 
 DEFAULT_SETTING = "default"
 
@@ -54,19 +55,21 @@ _OWN = {"name", "setting", "claim", "like"}
 
 Distinct = pydantic.AfterValidator(_distinct)
 Folds = Annotated[tuple[Annotated[int, pydantic.Field(ge=0)], ...], Distinct]
+Systems = Annotated[tuple[str, ...], Distinct]
 
 
 class SettingOptions(Options):
     """One setting of the grid.
 
     set: "section.key=value", as --set takes them, after the experiment's own and those of the setting `like`.
-    folds: in the place of the experiment's.
+    folds, systems: in the place of the experiment's.
     """
 
     name: Name
     like: str | None = None
     set: tuple[str, ...] = ()
     folds: Folds = ()
+    systems: Systems = ()
 
 
 class ExperimentOptions(Options):
@@ -92,7 +95,7 @@ class ExperimentOptions(Options):
     seeds: Annotated[tuple[Annotated[int, pydantic.Field(ge=0)], ...], pydantic.Field(min_length=1), Distinct] = (1,)
     set: tuple[str, ...] = ()
     setting: Annotated[tuple[SettingOptions, ...], Distinct] = ()
-    systems: Annotated[tuple[str, ...], Distinct] = ()
+    systems: Systems = ()
     conditions: Annotated[tuple[str, ...], Distinct] = ()
     like: Annotated[str, pydantic.Field(pattern=r"^[^/]+\.toml$")] | None = None
     claim: Annotated[tuple[ClaimOptions, ...], Distinct] = ()
@@ -103,7 +106,7 @@ class ExperimentRun:
     """One run: a recipe with everything set, in a folder of its own.
 
     settings: {option: value} by which its setting differs from the recipe. options: digest of all options but fold
-    and seed; folders are no options. conditions: those whose rows are expected.
+    and seed; folders are no options. systems and conditions: those whose rows are expected.
     """
 
     setting: str
@@ -113,6 +116,7 @@ class ExperimentRun:
     options: str
     command: str
     context: Context
+    systems: tuple[str, ...]
     conditions: tuple[str, ...]
 
     @property
@@ -132,7 +136,6 @@ class Experiment:
     recipe_name: str
     exp: Path
     table: Path
-    systems: tuple[str, ...]
     conditions: tuple[str, ...]
     runs: tuple[ExperimentRun, ...]
     folds: tuple[int, ...] = ()
@@ -167,7 +170,6 @@ def load_experiment(
     given = {"corpus_dir": corpus_dir or _beside(base, options.corpus_dir),
              "noise_dir": noise_dir or _beside(base, options.noise_dir)}  # fmt: skip
     root = (exp or _beside(base, options.exp) or Path("exp") / _first_name(path, options)).resolve()
-    _check_systems(path, options)
     _check_settings(path, options)
     settings = options.setting or (SettingOptions(name=DEFAULT_SETTING),)
     if unknown := sorted(set(only) - {setting.name for setting in settings}):
@@ -186,7 +188,6 @@ def load_experiment(
         recipe_name=recipe_name(recipe_path),
         exp=root,
         table=(table or base / options.table).resolve(),
-        systems=options.systems or SYSTEMS,
         conditions=options.conditions,
         runs=tuple(runs),
         folds=options.folds,
@@ -227,6 +228,10 @@ def _first_name(path: Path, options: ExperimentOptions) -> str:
 
 
 def _check_settings(path: Path, options: ExperimentOptions) -> None:
+    for of in (options, *options.setting):
+        if unknown := [system for system in of.systems if system not in SYSTEMS]:
+            where = f"setting {of.name}: " if isinstance(of, SettingOptions) else ""
+            raise ConfigError(f"{path}: {where}systems: {', '.join(unknown)} unknown; there are {', '.join(SYSTEMS)}")
     names = [setting.name for setting in options.setting]
     for number, setting in enumerate(options.setting):
         if setting.like is not None and setting.like not in names[:number]:
@@ -247,12 +252,6 @@ def _sets(options: ExperimentOptions, setting: SettingOptions) -> list[str]:
 
 def _beside(base: Path, folder: Path | None) -> Path | None:
     return None if folder is None else (base / folder.expanduser()).resolve()
-
-
-def _check_systems(path: Path, options: ExperimentOptions) -> None:
-    unknown = [system for system in options.systems if system not in SYSTEMS]
-    if unknown:
-        raise ConfigError(f"{path}: systems: {', '.join(unknown)} unknown; there are {', '.join(SYSTEMS)}")
 
 
 def _make_run(
@@ -296,6 +295,7 @@ def _make_run(
         options=_digest_options(recipe),
         command=_command(options.recipe, context, [*sets, *grid]),
         context=context,
+        systems=tuple(name for name in systems_of(recipe) if name in (setting.systems or options.systems or SYSTEMS)),
         conditions=_conditions(path, options, context),
     )
 

@@ -14,16 +14,10 @@ from pyasr.run.experiment import Experiment, ExperimentRun
 from pyasr.run.revision import revision
 from pyasr.run.sidecar import read_sidecar
 from pyasr.run.stage import Stage
-from pyasr.run.stages import LABELS, NETWORKS, RELABELLED, SMBR, systems_of
+from pyasr.run.stages import LABELS, NETWORKS, RELABELLED, SMBR
 
 _TRAINED = (*NETWORKS, *SMBR, *RELABELLED)
 """The systems with a network; the stage that trains it has the system's name."""
-
-
-def systems_in(experiment: Experiment, run: ExperimentRun) -> list[str]:
-    """Those of the experiment's systems that this run makes."""
-    made = systems_of(run.context.recipe)
-    return [system for system in experiment.systems if system in made]
 
 
 def collect_rows(
@@ -33,7 +27,7 @@ def collect_rows(
     exp = run.context.exp
     scored = read_json(exp / "results.json")["wer"]
     rows, missing = [], []
-    for system in systems_in(experiment, run):
+    for system in run.systems:
         made_by = _made_by(exp, _decoded_by(system, stages), stages)
         for condition in run.conditions:
             if condition not in scored.get(system, {}):
@@ -59,7 +53,7 @@ def collect_rows(
 def collect_measures(experiment: Experiment, run: ExperimentRun, stages: Sequence[Stage]) -> list[MeasureRow]:
     """What the stages of a complete run tell of its networks, other than their word errors."""
     rows = []
-    for system in systems_in(experiment, run):
+    for system in run.systems:
         training = next((stage for stage in stages if stage.name == system and system in _TRAINED), None)
         if training is None:
             continue

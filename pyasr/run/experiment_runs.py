@@ -17,11 +17,12 @@ from pyasr.report.table_file import Appended, RunKey
 from pyasr.run import results, runner
 from pyasr.run.console import say, show_table
 from pyasr.run.experiment import Experiment, ExperimentRun
-from pyasr.run.experiment_rows import collect_measures, collect_rows, systems_in
+from pyasr.run.experiment_rows import collect_measures, collect_rows
 from pyasr.run.revision import revision, same_code
 from pyasr.run.runner import Decision
 from pyasr.run.sidecar import read_sidecar
 from pyasr.run.stage import Stage
+from pyasr.run.stages import stages_for
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Plan:
     never_timed: tuple[str, ...] = ()
 
 
-def run_experiment(experiment: Experiment, stages: tuple[Stage, ...], keep_going: bool = False) -> None:
+def run_experiment(experiment: Experiment, stages: Sequence[Stage], keep_going: bool = False) -> None:
     """Run what is not in the table yet; each finished run appends its rows at once.
 
     A run is in the table when all its rows are there, made with the same options by the same code; measures that it
@@ -74,7 +75,7 @@ def run_experiment(experiment: Experiment, stages: tuple[Stage, ...], keep_going
     say(f"\nall {len(experiment.runs)} runs are done, with their rows in {experiment.table}")
 
 
-def show_plan(experiment: Experiment, stages: tuple[Stage, ...]) -> None:
+def show_plan(experiment: Experiment, stages: Sequence[Stage]) -> None:
     """Print what `run_experiment` would do; changes nothing."""
     finished = runs_in_table(experiment)
     pending = [run for run in experiment.runs if run not in finished]
@@ -103,12 +104,12 @@ def runs_in_table(experiment: Experiment) -> list[ExperimentRun]:
         rows = [
             row
             for row in by_run.get(run.key(experiment.name), [])
-            if row.system in experiment.systems and row.condition in run.conditions
+            if row.system in run.systems and row.condition in run.conditions
         ]
         for made_by in {row.revision for row in rows} - is_current.keys():
             is_current[made_by] = same_code(made_by)
         there = {(row.system, row.condition) for row in rows}
-        wanted = {(system, condition) for system in systems_in(experiment, run) for condition in run.conditions}
+        wanted = {(system, condition) for system in run.systems for condition in run.conditions}
         if there == wanted and all(row.options == run.options and is_current[row.revision] for row in rows):
             found.append(run)
     return found
@@ -122,7 +123,7 @@ def _rows_by_run(experiment: Experiment) -> dict[RunKey, list[ResultRow]]:
     return by_run
 
 
-def add_measures(experiment: Experiment, stages: tuple[Stage, ...]) -> list[ExperimentRun]:
+def add_measures(experiment: Experiment, stages: Sequence[Stage]) -> list[ExperimentRun]:
     """Take what the table of measures lacks from the folders of runs that are in the table of results; which those are.
 
     A folder counts when every word error that it holds is in the table, of the same options and revision: then it is
@@ -189,7 +190,8 @@ def run_folders(root: Path) -> list[Path]:
     return sorted(path.parent for path in root.glob("*/stages") if path.is_dir())
 
 
-def _decide(stages: tuple[Stage, ...], run: ExperimentRun) -> list[Decision]:
+def _decide(table: Sequence[Stage], run: ExperimentRun) -> list[Decision]:
+    stages = stages_for(run.systems, table)
     return runner.decide(stages, range(len(stages)), run.context)
 
 
@@ -200,7 +202,8 @@ def _expected(plans: Sequence[Plan]) -> str:
     return f"more than {duration(known)}" if known else "time not known yet"
 
 
-def _run_one(experiment: Experiment, run: ExperimentRun, stages: tuple[Stage, ...]) -> None:
+def _run_one(experiment: Experiment, run: ExperimentRun, table: Sequence[Stage]) -> None:
+    stages = stages_for(run.systems, table)
     others = [folder for folder in run_folders(experiment.exp) if folder != run.context.exp]
     runner.run(stages, range(len(stages)), run.context, experiment.recipe_name, share_from=others)
     rows, missing = collect_rows(experiment, run, stages)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from pyasr.base.errors import ConfigError
@@ -239,9 +239,9 @@ STAGES: tuple[Stage, ...] = (
 )
 
 
-def stages_for(systems: Collection[str]) -> tuple[Stage, ...]:
+def stages_for(systems: Collection[str], table: Sequence[Stage] = STAGES) -> tuple[Stage, ...]:
     """The part of the table that makes, scores and reports these systems alone, in its order."""
-    by_name = {stage.name: stage for stage in STAGES}
+    by_name = {stage.name: stage for stage in table}
     dropped = {f"decode_{system}" for system in SYSTEMS if system not in systems}
     needed: set[str] = set()
 
@@ -253,7 +253,7 @@ def stages_for(systems: Collection[str]) -> tuple[Stage, ...]:
 
     need("score")
     needed.add("report")
-    kept = (stage for stage in STAGES if stage.name in needed)
+    kept = (stage for stage in table if stage.name in needed)
     return tuple(replace(stage, reads=tuple(name for name in stage.reads if name in needed)) for stage in kept)
 
 

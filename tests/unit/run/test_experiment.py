@@ -74,12 +74,14 @@ def test_without_a_grid_there_is_one_run_of_the_recipe_as_it_is(write):
 
 def test_settings_can_be_like_others_and_have_folds_of_their_own(write, tmp_path):
     text = SETTINGS + '[[setting]]\nname = "wider"\nlike = "wide"\nset = ["decode.beam=25.0"]\nfolds = [1, 3]'
-    found = load_experiment(write("folds = [0, 1]" + text))
+    text += '\nsystems = ["tri"]'
+    found = load_experiment(write('folds = [0, 1]\nsystems = ["mono", "tri"]' + text))
     assert [run.name for run in found.runs] == [
         "plain-fold0-seed1", "wide-fold0-seed1", "plain-fold1-seed1", "wide-fold1-seed1", "wider-fold1-seed1",
         "wider-fold3-seed1",
     ]  # fmt: skip
     assert found.runs[4].settings == {"decode.beam": 25.0, "gmm.tri.num_gauss": 500}
+    assert (found.runs[3].systems, found.runs[4].systems) == (("mono", "tri"), ("tri",))
     only = load_experiment(tmp_path / "grid.toml", only=["wider", "plain"])
     assert [run.setting for run in only.runs] == ["plain", "plain", "wider", "wider"]
     with pytest.raises(ConfigError, match="no setting wdie; there are plain, wide, wider"):
@@ -135,6 +137,7 @@ def test_options_are_the_same_for_every_fold_and_seed_and_folder(write, tmp_path
         ("seeds = [1, 2, 1]", "grid.toml:4: seeds: Value error, given twice: 1"),
         ('folds = ["0"]', "grid.toml:4: folds.0: "),
         ('systems = ["trii"]', "systems: trii unknown; there are mono, tri"),
+        ('[[setting]]\nname = "a"\nsystems = ["trii"]', "setting a: systems: trii unknown; there are mono, tri"),
         ('conditions = ["snr7"]', "conditions: snr7 not made by this recipe (test.snr_db); there are clean, snr20"),
         ('set = ["seed=4"]', "setting default: seed has a key of its own: seeds = [...]"),
         ('set = ["corpus.fold=4"]', "setting default: corpus.fold has a key of its own: folds = [...]"),
@@ -375,7 +378,7 @@ def networks(monkeypatch, revised):
     for function in (mono, label, student, score):
         setattr(module, function.__name__, function)
     monkeypatch.setitem(sys.modules, "pyasr.run.steps.nets", module)
-    monkeypatch.setattr("pyasr.run.experiment_cli.stages_for", lambda systems: NETWORKS)
+    monkeypatch.setattr("pyasr.run.experiment_cli.STAGES", NETWORKS)
     return log
 
 
@@ -544,10 +547,14 @@ def test_the_committed_claims_name_settings_that_there_are(an4_experiments):
 
 
 def test_the_committed_experiments_can_be_read(an4_experiments):
-    systems = {"rotation.toml": SYSTEMS, "claims.toml": ("supervised", "student")}
-    for path, corpus in an4_experiments:
-        found = load_experiment(path, corpus_dir=corpus)
-        assert found.runs and found.systems == systems[path.name]
+    every = tuple(system for system in SYSTEMS if system != "student_relabelled")
+    systems = {"default": every, "flat": ("student",), "tx5": ("supervised", "student"), "gtc4": ("student",)}
+    found = {
+        run.setting: run.systems
+        for path, corpus in an4_experiments
+        for run in load_experiment(path, corpus_dir=corpus).runs
+    }
+    assert {setting: found[setting] for setting in systems} == systems
 
 
 @pytest.fixture
