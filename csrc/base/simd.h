@@ -68,6 +68,36 @@ PYASR_INLINE F64 Fill(double x) { return x - F64{}; }
 // Towards zero; for numbers that int32 holds.
 PYASR_INLINE HalfI32 ToInt32(F64 v) { return __builtin_convertvector(v, HalfI32); }
 
+// The kLanes64 floats of p that `index` names.
+PYASR_INLINE F64 Gather(const float* p, const int32_t* index) {
+#if defined(__AVX512F__)
+  const __m256i places = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(index));
+  // The masked forms: GCC 12 warns in its own header of the others.
+  return (F64)_mm512_maskz_cvtps_pd(0xff, _mm256_i32gather_ps(p, places, 4));
+#elif defined(__AVX2__)
+  const __m128i places = _mm_loadu_si128(reinterpret_cast<const __m128i*>(index));
+  return (F64)_mm256_cvtps_pd(_mm_i32gather_ps(p, places, 4));
+#else
+  F64 v;
+  for (int i = 0; i < kLanes64; ++i) v[i] = p[index[i]];
+  return v;
+#endif
+}
+
+// v moved up by one lane, the last one of `before` moved in.
+PYASR_INLINE F64 Shift(F64 before, F64 v) {
+#if defined(__AVX512F__)
+  return (F64)_mm512_maskz_alignr_epi64(0xff, (__m512i)v, (__m512i)before, 7);
+#elif defined(__AVX2__)
+  return (F64)_mm256_shuffle_pd(_mm256_permute2f128_pd((__m256d)before, (__m256d)v, 0x21), (__m256d)v, 5);
+#else
+  F64 shifted = v;
+  for (int i = 1; i < kLanes64; ++i) shifted[i] = v[i - 1];
+  shifted[0] = before[kLanes64 - 1];
+  return shifted;
+#endif
+}
+
 // kLanes floats of which p holds the upper halves (bfloat16).
 PYASR_INLINE F32 LoadUpperHalves(const uint16_t* p) {
   typedef uint16_t U16 __attribute__((vector_size(2 * kLanes)));
@@ -217,6 +247,20 @@ PYASR_INLINE uint32_t GreaterBits(F32 a, F32 b) {
 #endif
 }
 
+// The lanes where a <= b.
+PYASR_INLINE uint32_t LessEqualBits(F64 a, F64 b) {
+#if defined(__AVX512F__)
+  return _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_LE_OQ);
+#elif defined(__AVX2__)
+  return static_cast<uint32_t>(_mm256_movemask_pd((__m256d)(a <= b)));
+#else
+  const I64 mask = a <= b;
+  uint32_t bits = 0;
+  for (int i = 0; i < kLanes64; ++i) bits |= static_cast<uint32_t>(mask[i] & 1) << i;
+  return bits;
+#endif
+}
+
 // Horizontal, in the fixed order of halving: the result depends on the set alone.
 PYASR_INLINE float Sum(F32 v) {
   float part[kLanes];
@@ -234,6 +278,21 @@ PYASR_INLINE float MaxOf(F32 v) {
     for (int i = 0; i < n; ++i) part[i] = part[i] > part[i + n] ? part[i] : part[i + n];
   }
   return part[0];
+}
+
+PYASR_INLINE double MinOf(F64 v) {
+  double part[kLanes64];
+  Store(part, v);
+  for (int n = kLanes64 / 2; n; n /= 2) {
+    for (int i = 0; i < n; ++i) part[i] = part[i] < part[i + n] ? part[i] : part[i + n];
+  }
+  return part[0];
+}
+
+PYASR_INLINE bool AllOf(I64 mask) {
+  int64_t all = mask[0];
+  for (int i = 1; i < kLanes64; ++i) all &= mask[i];
+  return all != 0;
 }
 
 }  // namespace PYASR_ISA
