@@ -70,18 +70,10 @@ PYASR_INLINE HalfI32 ToInt32(F64 v) { return __builtin_convertvector(v, HalfI32)
 
 // The kLanes64 floats of p that `index` names.
 PYASR_INLINE F64 Gather(const float* p, const int32_t* index) {
-#if defined(__AVX512F__)
-  const __m256i places = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(index));
-  // The masked forms: GCC 12 warns in its own header of the others.
-  return (F64)_mm512_maskz_cvtps_pd(0xff, _mm256_i32gather_ps(p, places, 4));
-#elif defined(__AVX2__)
-  const __m128i places = _mm_loadu_si128(reinterpret_cast<const __m128i*>(index));
-  return (F64)_mm256_cvtps_pd(_mm_i32gather_ps(p, places, 4));
-#else
-  F64 v;
+  typedef float HalfF32 __attribute__((vector_size(4 * kLanes64)));
+  HalfF32 v;
   for (int i = 0; i < kLanes64; ++i) v[i] = p[index[i]];
-  return v;
-#endif
+  return __builtin_convertvector(v, F64);
 }
 
 // v moved up by one lane, the last one of `before` moved in.

@@ -35,8 +35,8 @@ void CheckLoglikes(const AlignmentGraph& graph, const float* loglikes, int64_t f
 // all states; a path needs those of its own.)
 class History {
  public:
-  void Clear() {
-    rows_.clear();
+  void Clear(int64_t num_rows) {
+    if (static_cast<size_t>(num_rows) > rows_.size()) rows_.resize(num_rows);
     chunk_ = 0;
     used_ = 0;
   }
@@ -57,7 +57,7 @@ class History {
     return row - block;
   }
 
-  void Add(const double* costs, const StateCosts& band) { rows_.push_back({costs, band.begin, band.end}); }
+  void Set(int64_t row, const double* costs, const StateCosts& band) { rows_[row] = {costs, band.begin, band.end}; }
 
   double At(int64_t row, int64_t state) const {
     const Row& r = rows_[row];
@@ -97,18 +97,17 @@ class Search {
     std::fill(costs_.get(), costs_.get() + 2 * num_states, kInfinity);
     StateCosts now{costs_.get(), 0, 1}, next{costs_.get() + num_states, 0, 0};
     now.of[0] = 0.0;
-    history_.Clear();
+    history_.Clear(loglikes.rows + 1);
     double* row = history_.Reserve(0, 1);
     row[0] = 0.0;
-    history_.Add(row, now);
+    history_.Set(0, row, now);
     for (int64_t t = 0; t < loglikes.rows; ++t) {
       const int64_t begin = arcs_.BeginOf(now), end = arcs_.EndOf(now);
       row = history_.Reserve(begin, end);
-      for (const char* p = reinterpret_cast<const char*>(loglikes.row(t + 4)), *e = reinterpret_cast<const char*>(loglikes.row(t + 5)); p < e; p += 64) __builtin_prefetch(p);
       const bool sane = step(arcs, loglikes.row(t), scale, beam, now, begin, end, &next, row);
       if (!sane) CheckLoglikes(graph, loglikes.row(t), t, now);
       if (next.end <= next.begin) return {};
-      history_.Add(row, next);
+      history_.Set(t + 1, row, next);
       std::swap(now, next);
     }
 
