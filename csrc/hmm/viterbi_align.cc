@@ -23,10 +23,9 @@ void CheckLoglikes(const AlignmentGraph& graph, const float* loglikes, int64_t f
   for (int64_t s = now.begin; s < now.end; ++s) {
     if (now.of[s] == kInfinity) continue;
     for (int32_t a = graph.arc_begin[s]; a < graph.arc_begin[s + 1]; ++a) {
-      const float loglike = loglikes[graph.arc_column[a]];
+      const float loglike = loglikes[graph.Column(a)];
       // Written so that NaN fails, too.
-      PYASR_CHECK(loglike < kInfinity, "log-likelihood of frame ", frame, ", column ", graph.arc_column[a], " is ",
-                  loglike);
+      PYASR_CHECK(loglike < kInfinity, "log-likelihood of frame ", frame, ", column ", graph.Column(a), " is ", loglike);
     }
   }
 }

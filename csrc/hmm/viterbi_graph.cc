@@ -15,7 +15,7 @@ void CheckGraph(const AlignmentGraph& graph, int64_t num_columns) {
   const int64_t num_arcs = graph.arc_dst.size;
   PYASR_CHECK(num_states > 0, "the graph has no states");
   PYASR_CHECK_EQ(graph.arc_begin.size, num_states + 1, "length of arc_begin against states + 1");
-  PYASR_CHECK_EQ(graph.arc_column.size, num_arcs, "length of arc_column against arcs");
+  PYASR_CHECK_EQ(graph.arc_tid.size, num_arcs, "length of arc_tid against arcs");
   PYASR_CHECK_EQ(graph.arc_cost.size, num_arcs, "length of arc_cost against arcs");
   PYASR_CHECK_EQ(graph.arc_begin[0], 0, "first entry of arc_begin");
   PYASR_CHECK_EQ(graph.arc_begin[num_states], num_arcs, "last entry of arc_begin against arcs");
@@ -27,8 +27,10 @@ void CheckGraph(const AlignmentGraph& graph, int64_t num_columns) {
   for (int64_t a = 0; a < num_arcs; ++a) {
     PYASR_CHECK(graph.arc_dst[a] >= 0 && graph.arc_dst[a] < num_states, "arc ", a, " leads to state ",
                 graph.arc_dst[a], " of ", num_states);
-    PYASR_CHECK(graph.arc_column[a] >= 0 && graph.arc_column[a] < num_columns, "arc ", a, " reads column ",
-                graph.arc_column[a], " of ", num_columns);
+    PYASR_CHECK(graph.arc_tid[a] >= 1 && graph.arc_tid[a] < graph.tid_to_column.size, "arc_tid of arc ", a, " is ",
+                graph.arc_tid[a], ", outside 1..", graph.tid_to_column.size - 1);
+    PYASR_CHECK(graph.Column(a) >= 0 && graph.Column(a) < num_columns, "arc ", a, " reads column ", graph.Column(a),
+                " of ", num_columns);
     PYASR_CHECK(std::isfinite(graph.arc_cost[a]), "cost of arc ", a, " is ", graph.arc_cost[a]);
   }
 }
@@ -51,7 +53,7 @@ void ViterbiGraph::Assign(const AlignmentGraph& graph, int64_t num_columns) {
   for (int32_t s = 0; s < num_states; ++s) {
     int32_t first_dst = num_states;
     for (int32_t a = graph.arc_begin[s]; a < graph.arc_begin[s + 1]; ++a) {
-      const int32_t dst = graph.arc_dst[a], column = graph.arc_column[a];
+      const int32_t dst = graph.arc_dst[a], column = graph.Column(a);
       first_dst = std::min(first_dst, dst);
       end_dst = std::max(end_dst, dst + 1);
       const bool same_column = column_[dst] == column || (loop_arc_[dst] < 0 && step_arc_[dst] < 0);
