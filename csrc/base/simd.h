@@ -68,7 +68,7 @@ PYASR_INLINE F64 Fill(double x) { return x - F64{}; }
 // Towards zero; for numbers that int32 holds.
 PYASR_INLINE HalfI32 ToInt32(F64 v) { return __builtin_convertvector(v, HalfI32); }
 
-// The kLanes64 floats of p that `index` names.
+// The kLanes64 floats of p that `index` names. (Element by element: on Zen 4 faster than the instruction for it.)
 PYASR_INLINE F64 Gather(const float* p, const int32_t* index) {
   typedef float HalfF32 __attribute__((vector_size(4 * kLanes64)));
   HalfF32 v;
@@ -79,7 +79,7 @@ PYASR_INLINE F64 Gather(const float* p, const int32_t* index) {
 // v moved up by one lane, the last one of `before` moved in.
 PYASR_INLINE F64 Shift(F64 before, F64 v) {
 #if defined(__AVX512F__)
-  return (F64)_mm512_maskz_alignr_epi64(0xff, (__m512i)v, (__m512i)before, 7);
+  return (F64)_mm512_maskz_alignr_epi64(0xff, (__m512i)v, (__m512i)before, 7);  // GCC 12 warns of the unmasked one
 #elif defined(__AVX2__)
   return (F64)_mm256_shuffle_pd(_mm256_permute2f128_pd((__m256d)before, (__m256d)v, 0x21), (__m256d)v, 5);
 #else
@@ -279,12 +279,6 @@ PYASR_INLINE double MinOf(F64 v) {
     for (int i = 0; i < n; ++i) part[i] = part[i] < part[i + n] ? part[i] : part[i + n];
   }
   return part[0];
-}
-
-PYASR_INLINE bool AllOf(I64 mask) {
-  int64_t all = mask[0];
-  for (int i = 1; i < kLanes64; ++i) all &= mask[i];
-  return all != 0;
 }
 
 }  // namespace PYASR_ISA

@@ -17,7 +17,8 @@ namespace {
 using Utterance =
     std::tuple<Array<int32_t>, Array<int32_t>, Array<int32_t>, Array<float>, Array<float>, Array<float>>;
 
-py::list Align(const std::vector<Utterance>& utterances, const Array<int32_t>& tid_to_column, double scale, double beam, int num_threads) {
+py::list Align(const std::vector<Utterance>& utterances, const Array<int32_t>& tid_to_column, double scale,
+               double beam, int num_threads) {
   std::vector<AlignmentGraph> graphs;
   std::vector<MatrixView<const float>> loglikes;
   for (const auto& [begin, dst, tid, cost, final_cost, matrix] : utterances) {

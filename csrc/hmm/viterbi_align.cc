@@ -25,13 +25,14 @@ void CheckLoglikes(const AlignmentGraph& graph, const float* loglikes, int64_t f
     for (int32_t a = graph.arc_begin[s]; a < graph.arc_begin[s + 1]; ++a) {
       const float loglike = loglikes[graph.Column(a)];
       // Written so that NaN fails, too.
-      PYASR_CHECK(loglike < kInfinity, "log-likelihood of frame ", frame, ", column ", graph.Column(a), " is ", loglike);
+      PYASR_CHECK(loglike < kInfinity, "log-likelihood of frame ", frame, ", column ", graph.Column(a), " is ",
+                  loglike);
     }
   }
 }
 
-// The costs of each frame's band, from which the best path is read at the end. (Back pointers would have to be found for
-// all states; a path needs those of its own.)
+// The costs of each frame's band, from which the best path is read at the end. (Back pointers would have to be found
+// for all states; a path needs those of its own.)
 class History {
  public:
   void Clear(int64_t num_rows) {
@@ -79,15 +80,15 @@ class History {
   std::vector<Row> rows_;
 };
 
-// What one thread aligns with; its memory serves one utterance after the other.
-class Search {
+// What one thread aligns with; its memory serves one utterance after the other. Threads share no cache line.
+class alignas(64) Search {
  public:
   Alignment Align(const AlignmentGraph& graph, MatrixView<const float> loglikes, double scale, double beam) {
     PYASR_CHECK(std::isfinite(scale) && scale > 0, "acoustic scale is ", scale);
     PYASR_CHECK(beam > 0, "beam is ", beam);
-    arcs_.Assign(graph, loglikes.cols);
+    graph_.Assign(graph, loglikes.cols);
     const auto step = PYASR_FOR_ISA(ViterbiStep);
-    const ViterbiArcs arcs = arcs_.Arcs();
+    const ViterbiArcs arcs = graph_.Arcs();
     const int64_t num_states = InBlocks(graph.final_cost.size);
     if (2 * num_states > room_) {
       room_ = 2 * num_states;
@@ -101,7 +102,7 @@ class Search {
     row[0] = 0.0;
     history_.Set(0, row, now);
     for (int64_t t = 0; t < loglikes.rows; ++t) {
-      const int64_t begin = arcs_.BeginOf(now), end = arcs_.EndOf(now);
+      const int64_t begin = graph_.BeginOf(now), end = graph_.EndOf(now);
       row = history_.Reserve(begin, end);
       const bool sane = step(arcs, loglikes.row(t), scale, beam, now, begin, end, &next, row);
       if (!sane) CheckLoglikes(graph, loglikes.row(t), t, now);
@@ -132,7 +133,7 @@ class Search {
     for (int64_t t = loglikes.rows - 1; t >= 0; --t) {
       const double reached = history_.At(t + 1, state);
       int32_t best_arc = std::numeric_limits<int32_t>::max(), best_source = -1;
-      arcs_.ForArcsInto(state, [&](int32_t source, int32_t arc, double cost, int32_t column) {
+      graph_.ForArcsInto(state, [&](int32_t source, int32_t arc, double cost, int32_t column) {
         if (arc < best_arc && history_.At(t, source) + cost - scale * loglikes.row(t)[column] == reached) {
           best_arc = arc;
           best_source = source;
@@ -144,7 +145,7 @@ class Search {
     return path;
   }
 
-  ViterbiGraph arcs_;
+  ViterbiGraph graph_;
   AlignedArray<double> costs_;
   int64_t room_ = 0;  // for so many costs
   History history_;
@@ -162,7 +163,7 @@ std::vector<Alignment> ViterbiAlignBatch(const std::vector<AlignmentGraph>& grap
   PYASR_CHECK_EQ(graphs.size(), loglikes.size(), "number of graphs against log-likelihood matrices");
   PYASR_CHECK(num_threads >= 1, "num_threads is ", num_threads);
   std::vector<Alignment> alignments(graphs.size());
-  std::vector<Search> searches(static_cast<size_t>(num_threads));
+  std::vector<Search> searches(std::min(static_cast<size_t>(num_threads), graphs.size()));
   ParallelFor(static_cast<int64_t>(graphs.size()), num_threads, [&](int64_t i, int member) {
     try {
       alignments[i] = searches[member].Align(graphs[i], loglikes[i], scale, beam);

@@ -22,8 +22,7 @@ class ViterbiGraph {
     return {loop_cost_.data(), step_cost_.data(), column_.data(), others_.data(), other_begin_.data()};
   }
 
-  // The states that the states of a band lead to lie in [BeginOf, EndOf): narrow bounds in a graph numbered from left to
-  // right.
+  // What the states of a band lead to lies in [BeginOf, EndOf): narrow bounds in a graph numbered from left to right.
   int64_t EndOf(const StateCosts& band) const { return end_dst_[band.end - 1]; }
   int64_t BeginOf(const StateCosts& band) const { return std::min<int64_t>(first_dst_[band.begin], EndOf(band)); }
 

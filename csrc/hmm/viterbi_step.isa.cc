@@ -31,7 +31,8 @@ bool ViterbiStep(const ViterbiArcs& arcs, const float* loglikes, double scale, d
   begin &= -kLanes64;
   F64 before = begin > 0 ? Load(from + begin - kLanes64) : nothing;
   F64 lowests = Fill(lowest);
-  uint32_t finite = ~0u;
+  constexpr uint32_t all = (1u << kLanes64) - 1;
+  uint32_t finite = all;
   for (int64_t s = begin; s < end; s += kLanes64) {
     const F64 here = Load(from + s), loglike = Gather(loglikes, arcs.column + s), gain = Fill(scale) * loglike;
     const F64 by_step = Shift(before, here) + Load(arcs.step_cost + s) - gain;
@@ -58,7 +59,7 @@ bool ViterbiStep(const ViterbiArcs& arcs, const float* loglikes, double scale, d
   }
   next->begin = first;
   next->end = last;
-  return sane && finite == LessEqualBits(nothing, nothing);
+  return sane && finite == all;
 }
 
 }  // namespace PYASR_ISA
