@@ -1,4 +1,4 @@
-// Floats that begin where a cache line does, so that no vector of an aligned row straddles two.
+// Arrays that begin where a cache line does, so that no vector of an aligned row straddles two.
 #pragma once
 
 #include <cstdint>
@@ -10,13 +10,17 @@ namespace pyasr {
 constexpr std::align_val_t kCacheLine{64};
 
 struct AlignedDelete {
-  void operator()(float* floats) const { ::operator delete[](floats, kCacheLine); }
+  void operator()(void* array) const { ::operator delete[](array, kCacheLine); }
 };
-using AlignedFloats = std::unique_ptr<float[], AlignedDelete>;
+template <typename T>
+using AlignedArray = std::unique_ptr<T[], AlignedDelete>;
+using AlignedFloats = AlignedArray<float>;
 
 // Uninitialised.
-inline AlignedFloats MakeAlignedFloats(int64_t size) {
-  return AlignedFloats(static_cast<float*>(::operator new[](static_cast<size_t>(size) * sizeof(float), kCacheLine)));
+template <typename T>
+AlignedArray<T> MakeAligned(int64_t size) {
+  return AlignedArray<T>(static_cast<T*>(::operator new[](static_cast<size_t>(size) * sizeof(T), kCacheLine)));
 }
+inline AlignedFloats MakeAlignedFloats(int64_t size) { return MakeAligned<float>(size); }
 
 }  // namespace pyasr

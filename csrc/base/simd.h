@@ -68,6 +68,28 @@ PYASR_INLINE F64 Fill(double x) { return x - F64{}; }
 // Towards zero; for numbers that int32 holds.
 PYASR_INLINE HalfI32 ToInt32(F64 v) { return __builtin_convertvector(v, HalfI32); }
 
+// The kLanes64 floats of p that `index` names. (Element by element: on Zen 4 faster than the instruction for it.)
+PYASR_INLINE F64 Gather(const float* p, const int32_t* index) {
+  typedef float HalfF32 __attribute__((vector_size(4 * kLanes64)));
+  HalfF32 v;
+  for (int i = 0; i < kLanes64; ++i) v[i] = p[index[i]];
+  return __builtin_convertvector(v, F64);
+}
+
+// v moved up by one lane, the last one of `before` moved in.
+PYASR_INLINE F64 Shift(F64 before, F64 v) {
+#if defined(__AVX512F__)
+  return (F64)_mm512_maskz_alignr_epi64(0xff, (__m512i)v, (__m512i)before, 7);  // GCC 12 warns of the unmasked one
+#elif defined(__AVX2__)
+  return (F64)_mm256_shuffle_pd(_mm256_permute2f128_pd((__m256d)before, (__m256d)v, 0x21), (__m256d)v, 5);
+#else
+  F64 shifted = v;
+  for (int i = 1; i < kLanes64; ++i) shifted[i] = v[i - 1];
+  shifted[0] = before[kLanes64 - 1];
+  return shifted;
+#endif
+}
+
 // kLanes floats of which p holds the upper halves (bfloat16).
 PYASR_INLINE F32 LoadUpperHalves(const uint16_t* p) {
   typedef uint16_t U16 __attribute__((vector_size(2 * kLanes)));
@@ -224,6 +246,20 @@ PYASR_INLINE uint32_t GreaterBits(F32 a, F32 b) {
 #endif
 }
 
+// The lanes where a <= b.
+PYASR_INLINE uint32_t LessEqualBits(F64 a, F64 b) {
+#if defined(__AVX512F__)
+  return _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_LE_OQ);
+#elif defined(__AVX2__)
+  return static_cast<uint32_t>(_mm256_movemask_pd((__m256d)(a <= b)));
+#else
+  const I64 mask = a <= b;
+  uint32_t bits = 0;
+  for (int i = 0; i < kLanes64; ++i) bits |= static_cast<uint32_t>(mask[i] & 1) << i;
+  return bits;
+#endif
+}
+
 // Horizontal, in the fixed order of halving: the result depends on the set alone.
 PYASR_INLINE float Sum(F32 v) {
   float part[kLanes];
@@ -239,6 +275,15 @@ PYASR_INLINE float MaxOf(F32 v) {
   Store(part, v);
   for (int n = kLanes / 2; n; n /= 2) {
     for (int i = 0; i < n; ++i) part[i] = part[i] > part[i + n] ? part[i] : part[i + n];
+  }
+  return part[0];
+}
+
+PYASR_INLINE double MinOf(F64 v) {
+  double part[kLanes64];
+  Store(part, v);
+  for (int n = kLanes64 / 2; n; n /= 2) {
+    for (int i = 0; i < n; ++i) part[i] = part[i] < part[i + n] ? part[i] : part[i + n];
   }
   return part[0];
 }

@@ -13,16 +13,17 @@ namespace py = pybind11;
 namespace pyasr {
 namespace {
 
-// One utterance: (arc_begin, arc_dst, arc_column, arc_cost, final_cost, loglikes)
+// One utterance: (arc_begin, arc_dst, arc_tid, arc_cost, final_cost, loglikes)
 using Utterance =
     std::tuple<Array<int32_t>, Array<int32_t>, Array<int32_t>, Array<float>, Array<float>, Array<float>>;
 
-py::list Align(const std::vector<Utterance>& utterances, double scale, double beam, int num_threads) {
+py::list Align(const std::vector<Utterance>& utterances, const Array<int32_t>& tid_to_column, double scale,
+               double beam, int num_threads) {
   std::vector<AlignmentGraph> graphs;
   std::vector<MatrixView<const float>> loglikes;
-  for (const auto& [begin, dst, column, cost, final_cost, matrix] : utterances) {
-    graphs.push_back({View(begin, "arc_begin"), View(dst, "arc_dst"), View(column, "arc_column"),
-                      View(cost, "arc_cost"), View(final_cost, "final_cost")});
+  for (const auto& [begin, dst, tid, cost, final_cost, matrix] : utterances) {
+    graphs.push_back({View(begin, "arc_begin"), View(dst, "arc_dst"), View(tid, "arc_tid"), View(cost, "arc_cost"),
+                      View(final_cost, "final_cost"), View(tid_to_column, "tid_to_column")});
     loglikes.push_back(MatrixOf(matrix, "loglikes"));
   }
   std::vector<Alignment> alignments;
@@ -41,8 +42,8 @@ py::list Align(const std::vector<Utterance>& utterances, double scale, double be
 }  // namespace
 
 void BindViterbi(py::module_& m) {
-  m.def("viterbi_align", &Align, py::arg("utterances"), py::arg("acoustic_scale"), py::arg("beam"),
-        py::arg("num_threads"));
+  m.def("viterbi_align", &Align, py::arg("utterances"), py::arg("tid_to_column"), py::arg("acoustic_scale"),
+        py::arg("beam"), py::arg("num_threads"));
 }
 
 }  // namespace pyasr

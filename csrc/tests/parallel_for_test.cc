@@ -15,6 +15,18 @@ TEST(ParallelForVisitsEveryItemOnce) {
   }
 }
 
+TEST(ParallelForTellsWhichThreadTakesAnItem) {
+  for (int threads : {1, 4}) {
+    std::vector<std::vector<int64_t>> taken(threads);  // written without a lock: each by its own thread
+    pyasr::ParallelFor(1025, threads, [&](int64_t i, int member) { taken[member].push_back(i); });
+    std::vector<int> visits(1025);
+    for (const auto& items : taken) {
+      for (int64_t i : items) ++visits[i];
+    }
+    for (int count : visits) EXPECT(count == 1);
+  }
+}
+
 TEST(ParallelForPassesOnAnException) {
   EXPECT(pyasr_test::Throws([] {
     pyasr::ParallelFor(100, 4, [](int64_t i) {

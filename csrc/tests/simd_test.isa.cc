@@ -57,6 +57,22 @@ int CheckSimd() {
     if (out64[i] != (min > -1.5 ? min : -1.5)) return 11;
     if (whole[i] != static_cast<int32_t>(u[i])) return 12;
   }
+  int32_t places[kLanes64];
+  for (int i = 0; i < kLanes64; ++i) places[i] = i * 3 % kLanes;
+  Store(out64, Gather(x, places));
+  for (int i = 0; i < kLanes64; ++i) {
+    if (out64[i] != x[i * 3 % kLanes]) return 25;
+    if (((LessEqualBits(Load(u), Load(v)) >> i) & 1) != (u[i] <= v[i])) return 26;
+  }
+  if (LessEqualBits(Fill(1.0), Fill(1.0)) >> kLanes64) return 27;
+  if (LessEqualBits(Fill(__builtin_nan("")), Fill(1.0))) return 28;
+  Store(out64, Shift(Load(u), Load(v)));
+  for (int i = 0; i < kLanes64; ++i) {
+    if (out64[i] != (i ? v[i - 1] : u[kLanes64 - 1])) return 29;
+  }
+  double least = u[0];
+  for (int i = 1; i < kLanes64; ++i) least = u[i] < least ? u[i] : least;
+  if (MinOf(Load(u)) != least) return 30;
   int32_t rounded[kLanes];
   Store(rounded, Round(a));
   Store(out, Abs(a));

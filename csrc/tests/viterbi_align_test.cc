@@ -12,11 +12,12 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 // Two states in a row, each with a self-loop: 0 -a-> 1 (loop a) -b-> 2 (loop b), 2 final.
 struct Chain {
-  std::vector<int32_t> begin{0, 1, 3, 4}, dst{1, 1, 2, 2}, column{0, 0, 1, 1};
+  std::vector<int32_t> begin{0, 1, 3, 4}, dst{1, 1, 2, 2}, tid{1, 1, 2, 2}, tid_to_column{-1, 0, 1};
   std::vector<float> cost{0.5f, 0.25f, 1.0f, 2.0f}, final_cost{kInfinity, kInfinity, 0.125f};
 
   pyasr::AlignmentGraph Graph() const {
-    return {{begin.data(), 4}, {dst.data(), 4}, {column.data(), 4}, {cost.data(), 4}, {final_cost.data(), 3}};
+    return {{begin.data(), 4}, {dst.data(), 4},        {tid.data(), 4},
+            {cost.data(), 4},  {final_cost.data(), 3}, {tid_to_column.data(), 3}};
   }
   pyasr::Alignment Align(const std::vector<float>& loglikes, double beam = kInfinity) const {
     return pyasr::ViterbiAlign(Graph(), {loglikes.data(), static_cast<int64_t>(loglikes.size() / 2), 2, 2}, 1.0, beam);
@@ -44,7 +45,10 @@ TEST(ViterbiRefusesNanAndBrokenGraphs) {
   chain.dst[2] = 3;
   EXPECT(pyasr_test::Throws([&] { chain.Align({0, 0, 0, 0}); }));
   chain = Chain();
-  chain.column[0] = 2;
+  chain.tid[0] = 3;
+  EXPECT(pyasr_test::Throws([&] { chain.Align({0, 0, 0, 0}); }));
+  chain = Chain();
+  chain.tid_to_column[2] = 2;
   EXPECT(pyasr_test::Throws([&] { chain.Align({0, 0, 0, 0}); }));
   chain = Chain();
   chain.begin[1] = 5;

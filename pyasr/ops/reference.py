@@ -13,7 +13,7 @@ from pyasr.ops.gtc import NonFiniteError
 from pyasr.ops.lattice import Lattice, LatticePosteriors
 from pyasr.ops.streaming import LayerWeights, LinearWeights
 from pyasr.ops.topk import packed_row_bytes
-from pyasr.ops.viterbi import AlignmentGraph, ViterbiResult, arc_columns
+from pyasr.ops.viterbi import AlignmentGraph, ViterbiResult
 
 
 def viterbi_align(
@@ -26,7 +26,7 @@ def viterbi_align(
 ) -> list[ViterbiResult]:
     """Twin of `pyasr.ops.viterbi.viterbi_align`; num_threads is ignored."""
     return [
-        _align_one(graph, matrix, arc_columns(graph, tid_to_pdf), acoustic_scale, beam)
+        _align_one(graph, matrix, tid_to_pdf[graph.arc_tid], acoustic_scale, beam)
         for graph, matrix in zip(graphs, loglikes, strict=True)
     ]
 

@@ -41,15 +41,6 @@ class ViterbiResult:
     ok: bool
 
 
-def arc_columns(graph: AlignmentGraph, tid_to_pdf: np.ndarray) -> np.ndarray:
-    """int32 (A,): the column of the log-likelihoods that each arc reads. ValueError for a tid out of range."""
-    tids = checked("arc_tid", graph.arc_tid, np.int32, 1)
-    checked("tid_to_pdf", tid_to_pdf, np.int32, 1)
-    if tids.size and not (tids.min() >= 1 and tids.max() < len(tid_to_pdf)):
-        raise ValueError(f"arc_tid spans {tids.min()}..{tids.max()}, outside 1..{len(tid_to_pdf) - 1}")
-    return tid_to_pdf[tids]
-
-
 def viterbi_align(
     graphs: Sequence[AlignmentGraph],
     loglikes: Sequence[np.ndarray],
@@ -71,17 +62,18 @@ def viterbi_align(
     """
     if len(graphs) != len(loglikes):
         raise ValueError(f"{len(graphs)} graphs for {len(loglikes)} log-likelihood matrices")
+    tid_to_pdf = checked("tid_to_pdf", tid_to_pdf, np.int32, 1)
     utterances = []
     for index, (graph, matrix) in enumerate(zip(graphs, loglikes)):
         try:
-            utterances.append(_utterance(graph, matrix, tid_to_pdf))
+            utterances.append(_utterance(graph, matrix))
         except (TypeError, ValueError) as error:
             raise type(error)(f"utterance {index}: {error}") from None
-    results = _core.viterbi_align(utterances, acoustic_scale, beam, num_threads)
+    results = _core.viterbi_align(utterances, tid_to_pdf, acoustic_scale, beam, num_threads)
     return [ViterbiResult(*result) for result in results]
 
 
-def _utterance(graph: AlignmentGraph, matrix: np.ndarray, tid_to_pdf: np.ndarray) -> tuple[np.ndarray, ...]:
+def _utterance(graph: AlignmentGraph, matrix: np.ndarray) -> tuple[np.ndarray, ...]:
     """What the kernel takes of one utterance, checked here for type and rank; sizes and values are checked there."""
     arc_dst = checked("arc_dst", graph.arc_dst, np.int32, 1)
     arc_word = checked("arc_word", graph.arc_word, np.int32, 1)
@@ -90,7 +82,7 @@ def _utterance(graph: AlignmentGraph, matrix: np.ndarray, tid_to_pdf: np.ndarray
     return (
         checked("arc_begin", graph.arc_begin, np.int32, 1),
         arc_dst,
-        arc_columns(graph, tid_to_pdf),
+        checked("arc_tid", graph.arc_tid, np.int32, 1),
         checked("arc_cost", graph.arc_cost, np.float32, 1),
         checked("final_cost", graph.final_cost, np.float32, 1),
         checked("loglikes", matrix, np.float32, 2),
