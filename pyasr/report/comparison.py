@@ -115,6 +115,14 @@ class Results:
         return list(dict.fromkeys(row.system for row in self.rows))
 
     @property
+    def sides(self) -> list[Side]:
+        """Those with a row, setting by setting: a setting need not make every system."""
+        there = {(row.system, row.setting) for row in self.rows}
+        return [
+            (system, setting) for setting in self.settings for system in self.systems if (system, setting) in there
+        ]
+
+    @property
     def conditions(self) -> list[str]:
         """Clean first, then by falling signal-to-noise ratio."""
         return sorted({row.condition for row in self.rows}, key=_condition_order)
@@ -204,12 +212,17 @@ class Results:
         return system, setting if at else None
 
     def pairs(self, base: str, system: str) -> list[tuple[Side, Side]]:
-        """The two sides, setting by setting unless both name theirs."""
+        """The two sides; setting by setting, in those that have rows of both, unless both name theirs."""
         (base_system, base_setting), (other_system, other_setting) = (
             self.side(base, "--base"), self.side(system, "--system"),
         )  # fmt: skip
-        settings = self.settings if None in (base_setting, other_setting) else [""]
-        pairs = [((base_system, base_setting or name), (other_system, other_setting or name)) for name in settings]
+        if base_setting and other_setting:
+            pairs = [((base_system, base_setting), (other_system, other_setting))]
+        else:
+            pairs = [
+                ((base_system, base_setting or name), (other_system, other_setting or name)) for name in self.settings
+            ]
+            pairs = [pair for pair in pairs if set(pair) <= set(self.sides)]
         return [pair for pair in pairs if pair[0] != pair[1]]
 
 

@@ -14,13 +14,12 @@ def wer_table(results: Results, conditions: Sequence[str]) -> tuple[Table, list[
     """A row a system and setting, a column a condition; and what is missing, a line a system."""
     rows, missing = [], []
     several = len(results.settings) > 1
-    for setting in results.settings:
-        for system in results.systems:
-            pooled = [results.pooled((system, setting), [condition]) for condition in conditions]
-            rows.append([*([setting] if several else []), system, *map(_wer_cell, pooled)])
-            lacking = results.missing((system, setting), conditions)
-            if lacking:
-                missing.append(f"missing: {_side((system, setting), several)}: {describe_parts(lacking)}")
+    for system, setting in results.sides:
+        pooled = [results.pooled((system, setting), [condition]) for condition in conditions]
+        rows.append([*([setting] if several else []), system, *map(_wer_cell, pooled)])
+        lacking = results.missing((system, setting), conditions)
+        if lacking:
+            missing.append(f"missing: {_side((system, setting), several)}: {describe_parts(lacking)}")
     return ([*(["setting"] if several else []), "system", *conditions], rows), missing
 
 
