@@ -87,9 +87,10 @@ def test_a_step_is_that_of_the_twin(device, sizes, precision):
     weights, x = make_weights(*sizes), make_frames(3, 2, sizes[0])
     for o, e in zip(feed(PackedLSTM(*weights, precision, device), x), twin(weights, precision, x)):
         # int8: where a hidden output lies between two levels, a difference in its last bit moves it by a level,
-        # 1/127 of the largest, which then counts with one weight. That is rare.
-        np.testing.assert_allclose(o.numpy(), e, rtol=3e-6, atol=2e-3 if precision == "int8" else 5e-6)
-        assert np.median(np.abs(o.numpy() - e)) < 2e-6
+        # 1/127 of the largest, which then counts with one weight. That is rare, and does not happen here.
+        np.testing.assert_allclose(o.numpy(), e, rtol=3e-6, atol=1e-4 if precision == "int8" else 5e-6)
+        if precision == "int8":
+            assert rms(o.numpy() - e) < 1e-5
 
 
 @pytest.mark.parametrize("inputs", [1, 7, 97, 1025, 5000])
