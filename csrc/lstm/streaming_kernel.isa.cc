@@ -39,31 +39,15 @@ struct Bf16 : Fp32 {
   }
 };
 
-#if defined(__AVX512VNNI__)
-
-// One instruction multiplies four unsigned bytes with four signed ones. 128 was added to the weights to make them
-// unsigned; sums, exact over all columns, begin with what takes that away again.
-struct Int8 {
-  using Weight = I32;
-  using Rounded = int8_t;  // an activation
-  static constexpr int64_t kColumns = 4;
-  static constexpr int64_t kStepValues = 2;  // of 16 bits
-  static constexpr int64_t kVectorBytes = 4 * kLanes;
-  static constexpr int64_t kBlock = kMaxInt8Columns;
+// Activations come in pairs of 16 bits, which are two columns or, as bytes, four.
+struct AnyInt8 {
+  static constexpr int64_t kStepValues = 2;
   static const int16_t* Values(const Activations& x) { return x.quantised; }
-  static PYASR_INLINE I32 Start(const Activations& x, int64_t column) {
-    return Fill(-128 * x.rounding[column * x.rounding_stride].sum);
+  static PYASR_INLINE I32 BroadcastBits(const int16_t* x, int64_t step) {
+    int32_t bits;
+    std::memcpy(&bits, x + kStepValues * step, sizeof bits);
+    return Fill(bits);
   }
-  static PYASR_INLINE void LoadTwo(const uint8_t* p, I32* w) {
-    w[0] = Load(reinterpret_cast<const int32_t*>(p));
-    w[1] = Load(reinterpret_cast<const int32_t*>(p) + kLanes);
-  }
-  static PYASR_INLINE I32 Broadcast(const int16_t* x, int64_t step) {
-    int32_t four;
-    std::memcpy(&four, x + 2 * step, sizeof four);
-    return Fill(four);
-  }
-  static PYASR_INLINE I32 MultiplyAdd(I32 w, I32 x, I32 sum) { return MultiplyAddFours(w, x, sum); }
   static PYASR_INLINE void AddTo(float* sums, I32 sum, const PackedMatrix& matrix, int64_t row, const Activations& x,
                                  int64_t column) {
     const F32 scale = Load(matrix.scale + row) * x.rounding[column * x.rounding_stride].scale;
@@ -71,32 +55,42 @@ struct Int8 {
   }
 };
 
+#if defined(__AVX512VNNI__)
+
+// One instruction multiplies four unsigned bytes with four signed ones. 128 was added to the weights to make them
+// unsigned; sums, exact over all columns, begin with what takes that away again.
+struct Int8 : AnyInt8 {
+  using Weight = I32;
+  using Rounded = int8_t;  // an activation
+  static constexpr int64_t kColumns = 4;
+  static constexpr int64_t kVectorBytes = 4 * kLanes;
+  static constexpr int64_t kBlock = kMaxInt8Columns;
+  static PYASR_INLINE I32 Start(const Activations& x, int64_t column) {
+    return Fill(-128 * x.rounding[column * x.rounding_stride].sum);
+  }
+  static PYASR_INLINE void LoadTwo(const uint8_t* p, I32* w) {
+    w[0] = Load(reinterpret_cast<const int32_t*>(p));
+    w[1] = Load(reinterpret_cast<const int32_t*>(p) + kLanes);
+  }
+  static PYASR_INLINE I32 Broadcast(const int16_t* x, int64_t step) { return BroadcastBits(x, step); }
+  static PYASR_INLINE I32 MultiplyAdd(I32 w, I32 x, I32 sum) { return MultiplyAddFours(w, x, sum); }
+};
+
 #else
 
-struct Int8 {
+struct Int8 : AnyInt8 {
   using Weight = I16;
   using Rounded = int16_t;
   static constexpr int64_t kColumns = 2;
-  static constexpr int64_t kStepValues = 2;
   static constexpr int64_t kVectorBytes = 2 * kLanes;
   static constexpr int64_t kBlock = kBlockSteps;
-  static const int16_t* Values(const Activations& x) { return x.quantised; }
   static PYASR_INLINE I32 Start(const Activations&, int64_t) { return I32{}; }
   static PYASR_INLINE void LoadTwo(const uint8_t* p, I16* w) {
     w[0] = LoadWiden(reinterpret_cast<const int8_t*>(p));
     w[1] = LoadWiden(reinterpret_cast<const int8_t*>(p) + 2 * kLanes);
   }
-  static PYASR_INLINE I16 Broadcast(const int16_t* x, int64_t step) {
-    int32_t pair;
-    std::memcpy(&pair, x + 2 * step, sizeof pair);
-    return (I16)Fill(pair);
-  }
+  static PYASR_INLINE I16 Broadcast(const int16_t* x, int64_t step) { return (I16)BroadcastBits(x, step); }
   static PYASR_INLINE I32 MultiplyAdd(I16 w, I16 x, I32 sum) { return MultiplyAddPairs(w, x, sum); }
-  static PYASR_INLINE void AddTo(float* sums, I32 sum, const PackedMatrix& matrix, int64_t row, const Activations& x,
-                                 int64_t column) {
-    const F32 scale = Load(matrix.scale + row) * x.rounding[column * x.rounding_stride].scale;
-    Store(sums, Fma(ToFloat(sum), scale, Load(sums)));
-  }
 };
 
 #endif

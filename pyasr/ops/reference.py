@@ -435,18 +435,19 @@ def streaming_product(weight: torch.Tensor, x: np.ndarray, precision: str) -> np
         return x.astype(np.float64) @ weight.detach().double().numpy().T
     if precision == "bf16":
         return x.astype(np.float64) @ weight.detach().bfloat16().double().numpy().T
-    w, w_scale = _rounded(weight.detach().numpy(), 127)
-    x, x_scale = _rounded(x, 127)
+    w, w_scale = _rounded(weight.detach().numpy())
+    x, x_scale = _rounded(x)
     return (x @ w.T) * (x_scale * w_scale.T).astype(np.float64)
 
 
-def _rounded(rows: np.ndarray, levels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Each row as integers (int64) of at most `levels` in magnitude, and what a 1 stands for: float32 (rows, 1)."""
+def _rounded(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each row as integers (int64) of at most 127 in magnitude, and what a 1 stands for: float32 (rows, 1)."""
+    levels = np.float32(127)
     largest = np.abs(rows).max(axis=1, keepdims=True)
     largest[largest < 1e-30] = 0
     with np.errstate(divide="ignore"):
-        inverse = np.where(largest > 0, np.float32(levels) / largest, np.float32(0))
-    return np.rint(rows * inverse).astype(np.int64), largest / np.float32(levels)
+        inverse = np.where(largest > 0, levels / largest, np.float32(0))
+    return np.rint(rows * inverse).astype(np.int64), largest / levels
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
