@@ -14,13 +14,11 @@ struct AlignedDelete {
 };
 template <typename T>
 using AlignedArray = std::unique_ptr<T[], AlignedDelete>;
-using AlignedFloats = AlignedArray<float>;
 
 // Uninitialised.
 template <typename T>
 AlignedArray<T> MakeAligned(int64_t size) {
   return AlignedArray<T>(static_cast<T*>(::operator new[](static_cast<size_t>(size) * sizeof(T), kCacheLine)));
 }
-inline AlignedFloats MakeAlignedFloats(int64_t size) { return MakeAligned<float>(size); }
 
 }  // namespace pyasr

@@ -30,13 +30,13 @@ template <typename Row>
 struct Workspace {
   std::vector<Row> rows;
   std::vector<const float*> before;
-  AlignedFloats scratch;
+  AlignedArray<float> scratch;
   std::vector<float> zeros;
 
   explicit Workspace(const LstmShape& shape)
       : rows(shape.batch),
         before(shape.batch),
-        scratch(MakeAlignedFloats(shape.batch * 4 * PYASR_FOR_ISA(UnitsPerBlock)())),
+        scratch(MakeAligned<float>(shape.batch * 4 * PYASR_FOR_ISA(UnitsPerBlock)())),
         zeros(4 * shape.units) {}
 };
 
@@ -140,7 +140,7 @@ void RunAll(const LstmShape& shape, Span<const int64_t> lengths, const Direction
   const int64_t width = PYASR_FOR_ISA(UnitsPerBlock)(), blocks = (shape.units + width - 1) / width;
   const int64_t packed_size = blocks * 4 * shape.units * width;
   // Uninitialised: the member that reads a block has packed it.
-  const AlignedFloats packed = MakeAlignedFloats(shape.directions * packed_size);
+  const AlignedArray<float> packed = MakeAligned<float>(shape.directions * packed_size);
   const int64_t work = shape.batch * 4 * shape.units * shape.units;
   const int64_t most = shape.directions * std::min(blocks, std::max<int64_t>(work / kLeastWork, 1));
   const int threads = static_cast<int>(std::min<int64_t>(num_threads, most));
