@@ -222,7 +222,8 @@ class Results:
             pairs = [
                 ((base_system, base_setting or name), (other_system, other_setting or name)) for name in self.settings
             ]
-            pairs = [pair for pair in pairs if set(pair) <= set(self.sides)]
+            there = set(self.sides)
+            pairs = [pair for pair in pairs if there.issuperset(pair)]
         return [pair for pair in pairs if pair[0] != pair[1]]
 
 
