@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +13,8 @@ _BEYOND = 64
 """So many of the elements looked at should be beyond tau: the density is then met within about an eighth."""
 _LIMIT = 4.0
 """The factor on what workers want is at most this, and at least one over it."""
+_GAIN = 0.25
+"""Of the factor, on the share of what was sent since the last look beyond what should have been."""
 
 
 class Thresholds:
@@ -65,8 +66,10 @@ class Thresholds:
         sent, of = sent + words, of + weights
         asked = [value for value in wanted if value > 0]
         if asked:
-            excess = math.sqrt((sent + 1) / (self._density(name) * of + 1))
-            factor = min(_LIMIT, max(1 / _LIMIT, factor * min(1.25, max(0.8, excess))))
+            # Added, not multiplied: the factor then stands still where the mean density is the one asked for. Densities
+            # vary by several times from step to step, and their geometric mean is well below their mean.
+            excess = (sent + 1) / (self._density(name) * of + 1) - 1
+            factor = min(_LIMIT, max(1 / _LIMIT, factor + _GAIN * min(_LIMIT, excess)))
             self.tau[name] = factor * (sum(asked) / len(asked))
             sent = of = 0
         self._trim[name] = [factor, sent, of]

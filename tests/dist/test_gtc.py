@@ -248,6 +248,24 @@ def test_tau_finds_the_density_and_is_the_same_on_all():
     assert last.weights == 20000 and last.compression == 80000 / last.bytes_out > 50 and last.bytes_in == last.bytes_out
 
 
+def test_the_mean_density_is_the_one_asked_for_where_gradients_come_in_bursts():
+    """Each gradient has another size: a step sends from next to nothing to many times the share."""
+
+    def worker(comm):
+        state = GTCState(One(20000), 1.0, comm, density=0.005)
+        draws, sizes = torch.Generator().manual_seed(comm.rank), torch.Generator().manual_seed(9)
+        densities = []
+        for _ in range(600):
+            size = 1e-3 * float((0.5 * torch.randn((), generator=sizes)).exp())
+            state.exchange({"w": size * torch.randn(20000, generator=draws)})
+            densities.append(state.last.density)
+        return densities[200:]
+
+    densities = run_emulated(2, worker)[0]
+    assert max(densities) > 5 * 0.005
+    assert sum(densities) / len(densities) == pytest.approx(0.005, rel=0.03)
+
+
 def test_a_message_beyond_its_buffer_follows_in_a_second_round():
     def worker(comm):
         state = GTCState(One(20000), 1.0, comm)
