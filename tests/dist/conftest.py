@@ -1,26 +1,35 @@
 """Real workers for tests: N processes joined by gloo, each runs a function and returns what it found."""
 
-import datetime
+import importlib
+import inspect
+import multiprocessing
 import os
 import pickle
 import subprocess
 import sys
-import traceback
+from pathlib import Path
 
 import pytest
-import torch
-import torch.distributed as dist
 import torch.multiprocessing
 
 
 @pytest.fixture
-def run_workers(tmp_path_factory):
-    """run(size, function, *arguments): function(rank, *arguments) in gloo processes; results by rank."""
+def run_workers(tmp_path_factory, monkeypatch):
+    """run(size, function, *arguments): function(rank, *arguments) in gloo processes; results by rank.
+
+    function: one of a test file, by its name there. Processes are forked from a server that has computed nothing: a
+    fork of the tests' own process has MKL's locks as threads held them that were just ending, and may wait forever.
+    """
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    # torch._dynamo: imported by the first step of an optimiser, which takes a second.
+    multiprocessing.set_forkserver_preload(["pyasr.train.loop", "torch._dynamo", "pytest"])
 
     def run(size, function, *arguments, timeout_s=60.0):
         folder = tmp_path_factory.mktemp("workers")
+        (folder / "arguments").write_bytes(pickle.dumps(arguments))
+        about = (size, folder, inspect.getfile(function), function.__name__, timeout_s)
         torch.multiprocessing.start_processes(
-            _work, (size, folder, function, arguments, timeout_s), nprocs=size, start_method="fork"
+            importlib.import_module("gloo_worker").work, about, nprocs=size, start_method="forkserver"
         )
         results = [pickle.loads((folder / f"{rank}").read_bytes()) for rank in range(size)]
         for ok, value in results:
@@ -28,20 +37,6 @@ def run_workers(tmp_path_factory):
         return [value for _, value in results]
 
     return run
-
-
-def _work(rank, size, folder, function, arguments, timeout_s):
-    torch.set_num_threads(1)
-    timeout = datetime.timedelta(seconds=timeout_s)
-    dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=size, timeout=timeout
-    )
-    try:
-        result = (True, function(rank, *arguments))
-    except Exception:
-        result = (False, f"worker {rank}:\n{traceback.format_exc()}")
-    (folder / f"{rank}").write_bytes(pickle.dumps(result))
-    dist.destroy_process_group()
 
 
 @pytest.fixture(scope="session")
