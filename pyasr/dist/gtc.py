@@ -121,6 +121,7 @@ class GTCState:
         self.residual = {name: _zeros(parameter) for name, parameter in parameters.items()}
         self.velocity = {name: _zeros(parameter) for name, parameter in parameters.items()} if momentum else {}
         self.step = self.skipped = 0
+        self._sent_words = self._sent_of = 0
         self.last = GTCStep()
         self._sent: list[_Sent] = []
         self._now = GTCStep()
@@ -180,13 +181,19 @@ class GTCState:
         return self._thresholds.tau
 
     def stats(self) -> dict[str, float]:
-        """The last step's numbers, with the norm of this worker's residual, which takes a pass over it."""
+        """The last step's numbers; mean_density, of all steps since the warm-up (a step may be far from it); and the
+        norm of this worker's residual, which takes a pass over it."""
         norms = [torch.linalg.vector_norm(residual) for residual in self.residual.values()]
-        return {**asdict(self.last), "residual_norm": float(torch.linalg.vector_norm(torch.stack(norms)))}
+        return {
+            **asdict(self.last),
+            "mean_density": self._sent_words / max(1, self._sent_of),
+            "residual_norm": float(torch.linalg.vector_norm(torch.stack(norms))),
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """All that a worker needs to go on exactly; each worker has its own."""
         counters = {"step": self.step, "skipped": self.skipped, "capacity": dict(self._gatherer.capacity)}
+        counters |= {"sent_words": self._sent_words, "sent_of": self._sent_of}
         kept = {"residual": dict(self.residual), "velocity": dict(self.velocity)}
         return {**counters, **kept, "thresholds": self._thresholds.state_dict()}
 
@@ -198,6 +205,7 @@ class GTCState:
             for name, tensor in own.items():
                 tensor.copy_(state[kind][name])
         self.step, self.skipped = state["step"], state["skipped"]
+        self._sent_words, self._sent_of = state["sent_words"], state["sent_of"]
         self._thresholds.load_state_dict(state["thresholds"])
         self._gatherer.capacity = dict(state["capacity"])
 
@@ -279,7 +287,9 @@ class GTCState:
                     words += count
                 else:
                     self._skip(grad)
-        self._now.density = words / max(1, self._now.weights * self.comm.size)
+        all_weights = self._now.weights * self.comm.size
+        self._now.density = words / max(1, all_weights)
+        self._sent_words, self._sent_of = self._sent_words + words, self._sent_of + all_weights
         self._now.decode_s += time.perf_counter() - begun
         return finite
 

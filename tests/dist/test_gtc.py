@@ -259,11 +259,13 @@ def test_the_mean_density_is_the_one_asked_for_where_gradients_come_in_bursts():
             size = 1e-3 * float((0.5 * torch.randn((), generator=sizes)).exp())
             state.exchange({"w": size * torch.randn(20000, generator=draws)})
             densities.append(state.last.density)
-        return densities[200:]
+        return densities, state.stats()["mean_density"]
 
-    densities = run_emulated(2, worker)[0]
-    assert max(densities) > 5 * 0.005
-    assert sum(densities) / len(densities) == pytest.approx(0.005, rel=0.03)
+    densities, mean = run_emulated(2, worker)[0]
+    assert mean == pytest.approx(sum(densities) / len(densities), rel=1e-9)
+    found = densities[200:]
+    assert max(found) > 5 * 0.005
+    assert sum(found) / len(found) == pytest.approx(0.005, rel=0.03)
 
 
 def test_a_message_beyond_its_buffer_follows_in_a_second_round():
