@@ -20,6 +20,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "base/cuda.h"
 #include "lstm/lstm.h"
@@ -89,5 +90,37 @@ void LstmPersistentForward(const LstmShape& shape, const int64_t* lengths, const
                            void* scratch, CudaStream stream);
 void LstmPersistentBackward(const LstmShape& shape, const int64_t* lengths, const LstmCudaBackward* directions,
                             void* scratch, CudaStream stream);
+
+// On Hopper GPUs, with 64 to 768 units, a multiple of 64: wgmma instead of mma.sync, and parts that run beside each
+// other, directions of a layer or layers of a wavefront, each a stretch of time.
+template <typename Tensors>
+struct LstmPart {
+  Tensors tensors;
+  bool reverse;
+  int first, count;  // steps of its order. A first one above 0 goes on from last_state and last_cell, which hold what
+                     // the part before left there; backward, from d_first_cell and d_projected of the step behind
+};
+constexpr int kLstmMostParts = 8;
+
+// tile 0: they cannot run.
+struct LstmHopperPlan {
+  int tile;      // sequences multiplied together
+  int tiles;     // of a group
+  int groups;    // of sequences
+  int rows;      // sequences of a group
+  int slices;    // blocks of a part and group
+  int parts;
+  int operands;  // of a tile: states forward, gradients of four gates backward
+  int64_t scratch_bytes;
+};
+// For the current device; tile 0: the best one.
+LstmHopperPlan PlanLstmHopperForward(const LstmShape& shape, int64_t parts, int tile = 0);
+LstmHopperPlan PlanLstmHopperBackward(const LstmShape& shape, int64_t parts, int tile = 0);
+
+void LstmHopperForward(const LstmShape& shape, const int64_t* lengths,
+                       const std::vector<LstmPart<LstmCudaForward>>& parts, int tile, void* scratch, CudaStream stream);
+void LstmHopperBackward(const LstmShape& shape, const int64_t* lengths,
+                        const std::vector<LstmPart<LstmCudaBackward>>& parts, int tile, void* scratch,
+                        CudaStream stream);
 
 }  // namespace pyasr

@@ -13,6 +13,7 @@ from pyasr.base.errors import ConfigError
 from pyasr.ops.cuda import is_built
 from pyasr.ops.linear import linear
 from pyasr.ops.lstm import lstm_recurrence
+from pyasr.ops.lstm_wavefront import lstm_wavefront, most_layers
 
 CPU_HAS_BF16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
 BACKENDS = ("auto", "native", "torch")
@@ -137,6 +138,8 @@ class LSTM(torch.nn.LSTM):
         for name, tensor in zip(("hx[0]", "hx[1]"), state):
             if tuple(tensor.shape) != shape:
                 raise RuntimeError(f"Expected {name} size {shape}, got {tuple(tensor.shape)}")  # torch's own words
+        if self._is_wavefront(hidden):
+            return self._wavefront(hidden, lengths, state)
         # Under autocast the input product and its gradients are bfloat16; the recurrence takes and gives float32.
         bf16, last = hidden.device.type == "cpu" and torch.is_autocast_enabled("cpu"), []
         for layer in range(self.num_layers):
@@ -158,6 +161,30 @@ class LSTM(torch.nn.LSTM):
             last.append((h_n, c_n.to(c_0.dtype)))
         return hidden, tuple(torch.cat(tensors) for tensors in zip(*last))
 
+    def _is_wavefront(self, frames: Tensor) -> bool:
+        """Whether layers run beside each other."""
+        dropout = self.training and self.dropout
+        if not frames.is_cuda or frames.dtype != torch.bfloat16 or self.bidirectional or dropout or not frames.numel():
+            return False
+        return self.num_layers > 1 and _most_layers_at_once(frames.device, self.hidden_size) > 1
+
+    def _wavefront(self, hidden: Tensor, lengths: Tensor, state: Any) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        last, at_once = [], _most_layers_at_once(hidden.device, self.hidden_size)
+        h_0, c_0 = state
+        for first in range(0, self.num_layers, at_once):
+            own = range(first, min(first + at_once, self.num_layers))
+            weight_ih, weight_hh, bias_ih, bias_hh = (
+                [getattr(self, f"{name}_l{layer}") for layer in own]
+                for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+            )
+            bias = [a + b for a, b in zip(bias_ih, bias_hh)]
+            mine = slice(own.start, own.stop)
+            hidden, h_n, c_n = lstm_wavefront(
+                hidden, weight_ih, weight_hh, bias, h_0[mine], c_0[mine].float(), lengths
+            )
+            last.append((h_n, c_n.to(c_0.dtype)))
+        return hidden, tuple(torch.cat(tensors) for tensors in zip(*last))
+
     def _layers(self, hidden: Tensor, reverse: Tensor) -> Tensor:
         for layer in range(self.num_layers):
             if layer and self.dropout:
@@ -173,6 +200,11 @@ class LSTM(torch.nn.LSTM):
         weights = [getattr(self, f"{name}_{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
         zeros = frames.new_zeros(1, len(frames), self.hidden_size)
         return torch.lstm(frames, (zeros, zeros), weights, True, 1, 0.0, self.training, False, True)[0]
+
+
+@torch.compiler.assume_constant_result
+def _most_layers_at_once(device: torch.device, units: int) -> int:
+    return most_layers(device, units)
 
 
 def _autocast_where_it_works(device: torch.device) -> contextlib.AbstractContextManager[object]:

@@ -137,11 +137,11 @@ def _backward(
             d_c_0.numpy(),
             torch.get_num_threads(),
         )
-    _finish_gradients(d_h_n, weight_hh, h_0, lengths, output, d_projected, d_weight, d_h_0, bf16_gradient)
+    finish_gradients(d_h_n, weight_hh, h_0, lengths, output, d_projected, d_weight, d_h_0, bf16_gradient)
     return d_projected, d_weight, d_h_0, d_c_0
 
 
-def _finish_gradients(
+def finish_gradients(
     d_h_n: Tensor,
     weight_hh: list[Tensor],
     h_0: Tensor,

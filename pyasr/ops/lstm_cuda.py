@@ -1,16 +1,24 @@
 """The recurrence of `pyasr.ops.lstm` on a GPU: float32 step by step around cuBLAS's products, bfloat16 in one kernel.
 
 csrc/lstm/lstm_cuda.h says how, and what limits it. In bfloat16 the cells, the sums and the gradients of cells are
-float32 all the same. Where the one kernel cannot run (units that are no multiple of 8, or weights that do not fit into
-the shared memory of all multiprocessors together), bfloat16 goes step by step, too.
+float32 all the same. Hopper GPUs have a kernel of their own, for 64 to 768 units, a multiple of 64. Where no one kernel
+can run (units that are no multiple of 8, or weights that do not fit into the shared memory of all multiprocessors
+together), bfloat16 goes step by step, too.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from pyasr.ops import cuda
+
+Way = Literal["hopper", "persistent", "steps"]
+# addresses of a layer's tensors (LstmCudaForward or LstmCudaBackward), whether backwards in time, first step, steps
+Part = tuple[tuple[int, ...], bool, int, int]
+Sizes = tuple[int, int, int, int]  # frames, batch, units, directions
 
 
 def forward(
@@ -20,12 +28,16 @@ def forward(
     c_0: Tensor,
     lengths: Tensor,
     results: tuple[Tensor, Tensor, Tensor, Tensor, Tensor],
-    persistent: bool = True,
+    way: Way | None = None,
+    tile: int = 0,
 ) -> None:
-    """Fill output, h_n, c_n, gates and cells (empty: not wanted), shaped as `pyasr.ops.lstm` says."""
+    """Fill output, h_n, c_n, gates and cells (empty: not wanted), shaped as `pyasr.ops.lstm` says.
+
+    way: the first that can run of those of `Way`, or this one; tile: see `launch`.
+    """
     output, h_n, c_n, gates, cells = results
-    projected, weight_hh = [p.contiguous() for p in projected], [_aligned(w) for w in weight_hh]
-    h_0, c_0, sizes = _aligned(h_0), c_0.contiguous(), _sizes(projected[0], weight_hh)
+    projected, weight_hh = [aligned(p) for p in projected], [aligned(w) for w in weight_hh]
+    h_0, c_0, sizes = aligned(h_0), aligned(c_0), _sizes(projected[0], weight_hh)
     directions = [
         (
             p.data_ptr(), w.data_ptr(), h_0[d].data_ptr(), c_0[d].data_ptr(), _columns(output, d, w).data_ptr(),
@@ -35,7 +47,11 @@ def forward(
         for d, (p, w) in enumerate(zip(projected, weight_hh))
     ]  # fmt: skip
     here, kind, units = cuda.place(h_0.device), _kind(h_0), sizes[2]
-    if persistent and _fits(h_0, sizes, backward=False):
+    way = way or _way(h_0, sizes, backward=False)
+    if way == "hopper":
+        launch(sizes, lengths, [(d, i == 1, 0, sizes[0]) for i, d in enumerate(directions)], False, tile)
+        return
+    if way == "persistent":
         scratch = torch.empty(cuda.kernels.LSTM_SCRATCH_BYTES, dtype=torch.uint8, device=h_0.device)
         cuda.kernels.lstm_persistent_forward(*here, sizes, lengths.data_ptr(), directions, scratch.data_ptr())
         return
@@ -60,11 +76,12 @@ def backward(
     cells: Tensor,
     d_projected: Tensor,
     d_c_0: Tensor,
-    persistent: bool = True,
+    way: Way | None = None,
+    tile: int = 0,
 ) -> None:
     """Fill the gradients of projected (D, T, N, 4 H) and c_0 (D, N, H)."""
-    weight_hh = [_aligned(w) for w in weight_hh]
-    d_output, d_h_n, d_c_n, c_0 = (tensor.contiguous() for tensor in (d_output, d_h_n, d_c_n, c_0))
+    weight_hh = [aligned(w) for w in weight_hh]
+    d_output, d_h_n, d_c_n, c_0 = (aligned(tensor) for tensor in (d_output, d_h_n, d_c_n, c_0))
     sizes = _sizes(gates[0], weight_hh)
     directions = [
         (
@@ -75,7 +92,11 @@ def backward(
         for d, w in enumerate(weight_hh)
     ]  # fmt: skip
     here, kind, frames = cuda.place(gates.device), _kind(gates), sizes[0]
-    if persistent and _fits(gates, sizes, backward=True):
+    way = way or _way(gates, sizes, backward=True)
+    if way == "hopper":
+        launch(sizes, lengths, [(d, i == 1, 0, frames) for i, d in enumerate(directions)], True, tile)
+        return
+    if way == "persistent":
         scratch = torch.empty(cuda.kernels.LSTM_SCRATCH_BYTES, dtype=torch.uint8, device=gates.device)
         cuda.kernels.lstm_persistent_backward(*here, sizes, lengths.data_ptr(), directions, scratch.data_ptr())
         return
@@ -91,14 +112,40 @@ def backward(
             )
 
 
-def _sizes(projected: Tensor, weight_hh: list[Tensor]) -> tuple[int, int, int, int]:
-    return projected.shape[0], projected.shape[1], weight_hh[0].shape[1], len(weight_hh)
+def can_launch(device: torch.device, sizes: Sizes, parts: int) -> bool:
+    """Whether `launch` can run so many parts at once, forward and backward."""
+    plans = (cuda.kernels.lstm_hopper_plan(device.index, sizes, parts, backward)[0] for backward in (False, True))
+    return parts <= cuda.kernels.LSTM_MOST_PARTS and all(plans)
 
 
-def _fits(tensor: Tensor, sizes: tuple[int, int, int, int], backward: bool) -> bool:
+def launch(sizes: Sizes, lengths: Tensor, parts: list[Part], backward: bool, tile: int = 0) -> None:
+    """Parts of bfloat16 recurrences beside each other on a Hopper GPU.
+
+    tile: how many sequences are multiplied together; 0: the best.
+    """
+    scratch_bytes = cuda.kernels.lstm_hopper_plan(lengths.device.index, sizes, len(parts), backward, tile)[-1]
+    scratch = torch.empty(scratch_bytes, dtype=torch.uint8, device=lengths.device)
+    run = cuda.kernels.lstm_hopper_backward if backward else cuda.kernels.lstm_hopper_forward
+    run(*cuda.place(lengths.device), sizes, lengths.data_ptr(), parts, tile, scratch.data_ptr())
+
+
+def aligned(tensor: Tensor) -> Tensor:
+    """Contiguous, and where 16 bytes at a time are read from it."""
+    tensor = tensor.contiguous()
+    return tensor if tensor.data_ptr() % 16 == 0 else tensor.clone()
+
+
+def _way(tensor: Tensor, sizes: Sizes, backward: bool) -> Way:
     if tensor.dtype != torch.bfloat16:
-        return False
-    return cuda.kernels.lstm_plan(tensor.device.index, sizes, backward)[0] > 0
+        return "steps"
+    device, directions = tensor.device.index, sizes[3]
+    if cuda.kernels.lstm_hopper_plan(device, sizes, directions, backward)[0]:
+        return "hopper"
+    return "persistent" if cuda.kernels.lstm_plan(device, sizes, backward)[0] else "steps"
+
+
+def _sizes(projected: Tensor, weight_hh: list[Tensor]) -> Sizes:
+    return projected.shape[0], projected.shape[1], weight_hh[0].shape[1], len(weight_hh)
 
 
 def _kind(tensor: Tensor) -> str:
@@ -107,9 +154,3 @@ def _kind(tensor: Tensor) -> str:
 
 def _columns(output: Tensor, direction: int, weight: Tensor) -> Tensor:
     return output[:, :, direction * weight.shape[1] :]
-
-
-def _aligned(tensor: Tensor) -> Tensor:
-    """Contiguous, and where 16 bytes at a time are read from it."""
-    tensor = tensor.contiguous()
-    return tensor if tensor.data_ptr() % 16 == 0 else tensor.clone()

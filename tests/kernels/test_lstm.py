@@ -8,7 +8,7 @@ import torch
 
 from pyasr import _core
 from pyasr.nn import LSTM
-from pyasr.ops import cuda, lstm_cuda, reference
+from pyasr.ops import cuda, lstm_cuda, lstm_wavefront, reference
 from pyasr.ops.lstm import lstm_recurrence
 
 on_gpu = pytest.mark.skipif(not (cuda.is_built() and torch.cuda.is_available()), reason="no GPU, or built without CUDA")
@@ -256,6 +256,10 @@ def test_operators_are_what_torch_compile_takes_them_for(device):
 
 
 BF16_SHAPES = [
+    (64, 4, 3, 2),
+    (128, 6, 20, 1),
+    (320, 5, 70, 2),
+    (768, 4, 300, 1),
     (8, 3, 5, 1),
     (16, 9, 3, 2),
     (40, 12, 33, 2),
@@ -284,30 +288,93 @@ def test_bfloat16_on_a_gpu_errs_at_most_twice_as_far_as_torch(units, frames, bat
         assert (a - e).abs().max() <= limit, (tuple(e.shape), (a - e).abs().max(), limit)
 
 
+def run_on_gpu(way, tile, inputs, lengths):
+    """Results, what is kept for the backward pass, and gradients; what is not written is NaN."""
+    projected, weights, h_0, c_0 = inputs
+    (frames, batch, _), units, directions = projected[0].shape, weights[0].shape[1], len(weights)
+    shapes = [(frames, batch, directions * units), *[(directions, batch, units)] * 2]
+    shapes += [(directions, frames, batch, 4 * units), (directions, frames, batch, units)]
+    kinds = (torch.bfloat16, torch.bfloat16, torch.float32, torch.bfloat16, torch.float32)
+    results = [torch.full(s, torch.nan, dtype=k, device="cuda") for s, k in zip(shapes, kinds)]
+    lstm_cuda.forward(projected, weights, h_0, c_0, lengths, results, way, tile)
+    output, _, c_n, gates, cells = results
+    d_projected, d_c_0 = torch.full_like(gates, torch.nan), torch.full_like(c_0, torch.nan)
+    lstm_cuda.backward(output, h_0, c_n, weights, c_0, lengths, gates, cells, d_projected, d_c_0, way, tile)
+    inside = (torch.arange(frames, device="cuda")[:, None] < lengths)[None, :, :, None]
+    results[3:] = [torch.where(inside, x, 0) for x in results[3:]]
+    return [*results, d_projected, d_c_0]
+
+
 @on_gpu
-@pytest.mark.parametrize("units, frames, batch, directions", BF16_SHAPES[:6])
+@pytest.mark.parametrize("units, frames, batch, directions", [s for s in BF16_SHAPES if s[0] % 8 == 0])
 def test_one_kernel_does_what_steps_do(units, frames, batch, directions):
     there = [[x.cuda().bfloat16() for x in xs] for xs in make_inputs(frames, batch, units, directions)]
-    projected, weights, h_0, c_0 = there[0], there[1], torch.stack(there[2]), torch.stack(there[3]).float()
-    lengths = drawn_lengths(frames, batch).cuda()
-    inside = (torch.arange(frames, device="cuda")[:, None] < lengths)[None, :, :, None]
-    filled = []
-    for persistent in (True, False, True):
-        shapes = [(frames, batch, directions * units), *[(directions, batch, units)] * 2]
-        shapes += [(directions, frames, batch, 4 * units), (directions, frames, batch, units)]
-        kinds = (torch.bfloat16, torch.bfloat16, torch.float32, torch.bfloat16, torch.float32)
-        results = [torch.full(s, torch.nan, dtype=k, device="cuda") for s, k in zip(shapes, kinds)]
-        lstm_cuda.forward(projected, weights, h_0, c_0, lengths, results, persistent)
-        output, _, c_n, gates, cells = results
-        d_projected, d_c_0 = torch.full_like(gates, torch.nan), torch.full_like(c_0, torch.nan)
-        lstm_cuda.backward(
-            output, h_0, c_n, weights, c_0, lengths, gates, cells, d_projected, d_c_0, persistent
-        )  # fmt: skip
-        results[3:] = [torch.where(inside, x, 0) for x in results[3:]]
-        filled.append([*results, d_projected, d_c_0])
-    for one, steps, again in zip(*filled):
-        assert torch.equal(one, again)
-        torch.testing.assert_close(one.float(), steps.float(), rtol=0.02, atol=0.02 * steps.abs().max().item())
+    inputs, lengths = [*there[:2], torch.stack(there[2]), torch.stack(there[3]).float()], drawn_lengths(frames, batch)
+    lengths = lengths.cuda()
+    ways = [("persistent", 0)]
+    for tile in (16, 32, 64):
+        sizes = (frames, batch, units, directions)
+        if all(cuda.kernels.lstm_hopper_plan(0, sizes, directions, backward, tile)[0] for backward in (False, True)):
+            ways.append(("hopper", tile))
+    on_hopper = torch.cuda.get_device_capability() == (9, 0)
+    assert len(ways) == (4 if on_hopper and units % 64 == 0 else 1)
+    steps = run_on_gpu("steps", 0, inputs, lengths)
+    for way in ways:
+        for one, again, by_steps in zip(*(run_on_gpu(*way, inputs, lengths) for _ in range(2)), steps):
+            assert torch.equal(one, again), way
+            atol = 0.02 * by_steps.abs().max().item()
+            torch.testing.assert_close(one.float(), by_steps.float(), rtol=0.02, atol=atol, msg=str(way))
+
+
+def test_a_wavefront_computes_every_frame_once_and_after_what_it_follows_from():
+    for layers, frames, stretch in ((1, 5, 2), (3, 1, 4), (5, 32, 6), (4, 7, 7), (2, 9, 1)):
+        done = set()
+        for at_once in lstm_wavefront._schedule(layers, frames, stretch):
+            new = {(layer, t) for layer, first, count in at_once for t in range(first, first + count)}
+            assert not new & done and len({layer for layer, _, _ in at_once}) == len(at_once)
+            for layer, first, count in at_once:
+                assert first == 0 or (layer, first - 1) in done
+                assert layer == 0 or all((layer - 1, t) in done for t in range(first, first + count))
+            done |= new
+        assert done == {(layer, t) for layer in range(layers) for t in range(frames)}
+
+
+@on_gpu
+@pytest.mark.parametrize(
+    "units, layers, frames, batch", [(64, 3, 50, 5), (128, 9, 7, 20), (768, 5, 21, 70), (768, 2, 1, 1)]
+)
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_wavefront_errs_at_most_twice_as_far_as_torch(units, layers, frames, batch, whole):
+    torch.manual_seed(0)
+    if lstm_wavefront.most_layers(torch.device("cuda", 0), units) < 2:
+        pytest.skip("a GPU without wgmma")
+    exact = torch.nn.LSTM(24, units, layers, batch_first=True).bfloat16().double()
+    ours = LSTM(24, units, layers, backend="native").to("cuda", torch.bfloat16)
+    theirs = torch.nn.LSTM(24, units, layers, batch_first=True).to("cuda", torch.bfloat16)
+    for module in (ours, theirs):
+        module.load_state_dict(exact.state_dict())
+    x = torch.randn(batch, frames, 24).bfloat16().double()
+    state = tuple(torch.randn(layers, batch, units).bfloat16().double() for _ in range(2))
+    lengths = torch.full((batch,), frames) if whole else drawn_lengths(frames, batch).clamp(min=1)
+    weighting = torch.randn(frames, batch, units).double() * (torch.arange(frames)[:, None] < lengths)[:, :, None]
+    found = []
+    for module in (ours, theirs, exact):
+        like = module.weight_hh_l0
+        leaves = [s.to(like).requires_grad_() for s in (x, *state)]
+        if module is ours:
+            assert ours._is_wavefront(leaves[0])
+            output, (h_n, c_n) = ours._stack(leaves[0].transpose(0, 1), lengths.cuda(), tuple(leaves[1:]))
+        else:
+            packed = torch.nn.utils.rnn.pack_padded_sequence(leaves[0], lengths, True, False)
+            output, (h_n, c_n) = module(packed, tuple(leaves[1:]))
+            output = torch.nn.utils.rnn.pad_packed_sequence(output, total_length=frames)[0]
+        results = [(output.double() * weighting.to(output.device)), h_n, c_n]
+        sum(r.double().square().sum() for r in results).backward()
+        gradients = [p.grad for p in (*leaves, *module.parameters())]
+        found.append([r.detach().double().cpu() for r in (*results, *gradients)])
+    for a, b, e in zip(*found, strict=True):
+        limit = 2 * (b - e).abs().max() + 2.0**-8 * e.abs().max()
+        assert (a - e).abs().max() <= limit, (tuple(e.shape), (a - e).abs().max(), limit)
 
 
 @on_gpu

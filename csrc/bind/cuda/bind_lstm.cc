@@ -3,6 +3,7 @@
 
 #include <array>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "bind/cuda/launch.h"
@@ -97,6 +98,44 @@ void PersistentBackward(int device, Address stream, const Sizes& sizes, Address 
                          StreamOf(stream));
 }
 
+// tile, tiles, groups, slices, scratch bytes; tile 0: the kernel for Hopper cannot run.
+py::tuple HopperPlan(int device, const Sizes& sizes, int64_t parts, bool backward, int tile) {
+  const CudaDeviceGuard guard(device);
+  const LstmHopperPlan plan = backward ? PlanLstmHopperBackward(ShapeOf(sizes), parts, tile)
+                                       : PlanLstmHopperForward(ShapeOf(sizes), parts, tile);
+  return py::make_tuple(plan.tile, plan.tiles, plan.groups, plan.slices, plan.scratch_bytes);
+}
+
+// addresses, reverse, first, count: LstmPart
+using PartOf = std::tuple<Addresses, bool, int, int>;
+
+template <typename Tensors, typename F>
+std::vector<LstmPart<Tensors>> PartsOf(const LstmShape& shape, const std::vector<PartOf>& given, const F& tensors_of) {
+  std::vector<LstmPart<Tensors>> parts;
+  for (const auto& [addresses, reverse, first, count] : given) {
+    PYASR_CHECK(first >= 0 && count >= 0 && int64_t{first} + count <= shape.frames, "steps ", first, " to ",
+                int64_t{first} + count, " of ", shape.frames);
+    parts.push_back({tensors_of(addresses), reverse, first, count});
+  }
+  return parts;
+}
+
+void HopperForward(int device, Address stream, const Sizes& sizes, Address lengths, const std::vector<PartOf>& parts,
+                   int tile, Address scratch) {
+  const LstmShape shape = ShapeOf(sizes);
+  const CudaDeviceGuard guard(device);
+  LstmHopperForward(shape, Pointer<const int64_t>(lengths), PartsOf<LstmCudaForward>(shape, parts, ForwardOf), tile,
+                    Pointer<void>(scratch), StreamOf(stream));
+}
+
+void HopperBackward(int device, Address stream, const Sizes& sizes, Address lengths, const std::vector<PartOf>& parts,
+                    int tile, Address scratch) {
+  const LstmShape shape = ShapeOf(sizes);
+  const CudaDeviceGuard guard(device);
+  LstmHopperBackward(shape, Pointer<const int64_t>(lengths), PartsOf<LstmCudaBackward>(shape, parts, BackwardOf), tile,
+                     Pointer<void>(scratch), StreamOf(stream));
+}
+
 }  // namespace
 
 void BindLstmCuda(py::module_& m) {
@@ -108,6 +147,11 @@ void BindLstmCuda(py::module_& m) {
   m.def("lstm_plan", &Plan, py::arg("device"), py::arg("sizes"), py::arg("backward"));
   m.def("lstm_persistent_forward", &PersistentForward);
   m.def("lstm_persistent_backward", &PersistentBackward);
+  m.attr("LSTM_MOST_PARTS") = kLstmMostParts;
+  m.def("lstm_hopper_plan", &HopperPlan, py::arg("device"), py::arg("sizes"), py::arg("parts"), py::arg("backward"),
+        py::arg("tile") = 0);
+  m.def("lstm_hopper_forward", &HopperForward);
+  m.def("lstm_hopper_backward", &HopperBackward);
 }
 
 }  // namespace pyasr

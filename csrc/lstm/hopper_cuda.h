@@ -1,0 +1,281 @@
+// What the two persistent kernels for Hopper GPUs (sm_90a) share, for .cu files: lstm_cuda.h says what they do.
+//
+// A block holds 128 rows of weights and multiplies them, for each frame, by a tile of sequences on the tensor cores
+// (wgmma): sums (128, kTile) += weights (128, H) x states (kTile, H)^T. Two warpgroups take 64 rows each; one more warp
+// fetches the states. They lie in global memory as shared memory is to have them: pieces of 64 columns, (kTile, 64),
+// with the 128-byte swizzle, one bulk copy a piece.
+#pragma once
+
+#include <cuda_bf16.h>
+
+#include <cstdint>
+
+#include "lstm/cells_cuda.h"
+#include "lstm/lstm_cuda.h"
+
+namespace pyasr {
+namespace hopper {
+
+constexpr int kUnits = 32;         // of a block: those whose cells it computes
+constexpr int kRows = 128;         // of weights
+constexpr int kChunk = 64;         // columns: 128 bytes, a swizzled row
+constexpr int kMostChunks = 12;    // up to 768 units
+constexpr int kSumsWidth = 132;    // floats: neither writing nor reading the sums meets in a bank
+constexpr int kCellThreads = 256;  // two warpgroups, which multiply and compute cells
+constexpr int kThreads = kCellThreads + 32;
+constexpr int kCounterBytes = 128;  // a counter has a cache line of its own
+constexpr int kClusterBlocks = 4;   // backward, one a gate
+
+// Tiles of 64, 32 and 16 sequences. Shared memory cannot hold all weights of 768 units beside a ring of pieces that is
+// long enough for the L2 cache's latency: some chunks of each warpgroup's weights stay in its registers.
+template <int kTile>
+constexpr int kOwnChunks = kTile == 64 ? 4 : 2;
+template <int kTile>
+constexpr int kSlots = kTile == 64 ? 8 : 12;
+
+using Half = __nv_bfloat16;
+
+template <int kTile>
+struct alignas(1024) Shared {
+  Half weights[kMostChunks - kOwnChunks<kTile>][kRows * kChunk];
+  Half ring[kSlots<kTile>][kTile * kChunk];
+  float sums[kTile * kSumsWidth];
+  uint64_t full[kSlots<kTile>], empty[kSlots<kTile>];
+  uint64_t sums_full, sums_free;  // backward: of the cluster's blocks
+};
+static_assert(sizeof(Shared<64>) <= 232448 && sizeof(Shared<32>) <= 232448 && sizeof(Shared<16>) <= 232448);
+
+// Where element (row, column) of a piece or chunk lies, in elements.
+__device__ __forceinline__ int Swizzled(int row, int column) {
+  return row * kChunk + ((column / 8 ^ row % 8) * 8 + column % 8);
+}
+
+// Which of the 128 sums a row of the weights in shared memory gives. A thread's accumulators are of rows r and r + 8:
+// neighbours among the sums, so that it stores two at once.
+__device__ __forceinline__ int SumOfRow(int row) { return row / 16 * 16 + row % 8 * 2 + row / 8 % 2; }
+__device__ __forceinline__ int RowOfSum(int sum) { return sum / 16 * 16 + sum % 2 * 8 + sum / 2 % 8; }
+
+__device__ __forceinline__ unsigned AddressOf(const void* p) {
+  return static_cast<unsigned>(__cvta_generic_to_shared(p));
+}
+
+// --- barriers in shared memory ---
+
+__device__ __forceinline__ void InitBarrier(uint64_t* barrier, unsigned arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(AddressOf(barrier)), "r"(arrivals) : "memory");
+}
+__device__ __forceinline__ void ArriveAt(uint64_t* barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(AddressOf(barrier)) : "memory");
+}
+__device__ __forceinline__ void ArriveExpecting(uint64_t* barrier, unsigned bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(AddressOf(barrier)), "r"(bytes)
+               : "memory");
+}
+// By a whole warp, once at this barrier of every block of the cluster.
+__device__ __forceinline__ void ArriveAtCluster(uint64_t* barrier) {
+  __syncwarp();
+  if (threadIdx.x % 32 >= kClusterBlocks) return;
+  asm volatile(
+      "{\n.reg .b32 there;\nmapa.shared::cluster.u32 there, %0, %1;\n"
+      "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there];\n}" ::"r"(AddressOf(barrier)),
+      "r"(threadIdx.x % 32)
+      : "memory");
+}
+// To the same place in the shared memory of a block of the cluster.
+__device__ __forceinline__ void StoreAtBlock(float* p, unsigned rank, float2 two) {
+  asm volatile(
+      "{\n.reg .b32 there;\nmapa.shared::cluster.u32 there, %0, %1;\n"
+      "st.shared::cluster.v2.f32 [there], {%2, %3};\n}" ::"r"(AddressOf(p)),
+      "r"(rank), "f"(two.x), "f"(two.y)
+      : "memory");
+}
+// Until the phase of this parity is over. A new barrier is as if one of parity 1 had been.
+__device__ __forceinline__ void WaitAt(uint64_t* barrier, unsigned parity) {
+  asm volatile(
+      "{\n.reg .pred done;\nagain:\nmbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n"
+      "@!done bra again;\n}" ::"r"(AddressOf(barrier)),
+      "r"(parity)
+      : "memory");
+}
+__device__ __forceinline__ void SyncCellThreads() { asm volatile("bar.sync 1, %0;" ::"n"(kCellThreads) : "memory"); }
+__device__ __forceinline__ void SyncCluster() {
+  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+
+// Between ordinary accesses and those of bulk copies and tensor cores.
+__device__ __forceinline__ void FenceProxies() { asm volatile("fence.proxy.async;" ::: "memory"); }
+
+// --- the product on tensor cores ---
+
+// A K-major operand with the 128-byte swizzle: groups of eight rows 1024 bytes apart.
+__device__ __forceinline__ uint64_t DescriptorOf(const void* p) {
+  return static_cast<uint64_t>((AddressOf(p) & 0x3ffff) >> 4) | uint64_t{1} << 16 | uint64_t{64} << 32 |
+         uint64_t{1} << 62;
+}
+constexpr uint64_t kNextColumns = 2;  // 16 columns on, in a descriptor
+
+__device__ __forceinline__ void WgmmaFence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+__device__ __forceinline__ void WgmmaCommit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+template <int kLeft>
+__device__ __forceinline__ void WgmmaWait() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kLeft) : "memory");
+}
+
+// d += a b, or d = a b where `add` is 0, for a (64, 16) in shared memory or in registers, and b (kTile, 16)^T in shared
+// memory: of each warp's 16 rows a thread has d[4 j + 2 i + e], row lane / 4 + 8 i, column 8 j + lane % 4 * 2 + e.
+#define PYASR_D8(d, i) \
+  "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), \
+      "+f"(d[i + 7])
+#define PYASR_N8 "%0,%1,%2,%3,%4,%5,%6,%7"
+#define PYASR_N16 PYASR_N8 ",%8,%9,%10,%11,%12,%13,%14,%15"
+#define PYASR_N32 PYASR_N16 ",%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
+#define PYASR_WGMMA(n, registers, shared_a, shared_b, shared_add, own_a, own_b, own_add, ...)                         \
+  __device__ __forceinline__ void Wgmma(float(&d)[n / 2], uint64_t a, uint64_t b, int add) {                          \
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " shared_add ", 0;\n"                                              \
+                 "wgmma.mma_async.sync.aligned.m64n" #n "k16.f32.bf16.bf16 {" registers "}, " shared_a ", " shared_b  \
+                 ", p, 1, 1, 0, 0;\n}"                                                                                \
+                 : __VA_ARGS__                                                                                        \
+                 : "l"(a), "l"(b), "r"(add));                                                                         \
+  }                                                                                                                   \
+  __device__ __forceinline__ void Wgmma(float(&d)[n / 2], const unsigned(&a)[4], uint64_t b, int add) {               \
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " own_add ", 0;\n"                                                 \
+                 "wgmma.mma_async.sync.aligned.m64n" #n "k16.f32.bf16.bf16 {" registers "}, {" own_a "}, " own_b      \
+                 ", p, 1, 1, 0;\n}"                                                                                   \
+                 : __VA_ARGS__                                                                                        \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add));                                     \
+  }
+PYASR_WGMMA(16, PYASR_N8, "%8", "%9", "%10", "%8,%9,%10,%11", "%12", "%13", PYASR_D8(d, 0))
+PYASR_WGMMA(32, PYASR_N16, "%16", "%17", "%18", "%16,%17,%18,%19", "%20", "%21", PYASR_D8(d, 0), PYASR_D8(d, 8))
+PYASR_WGMMA(64, PYASR_N32, "%32", "%33", "%34", "%32,%33,%34,%35", "%36", "%37", PYASR_D8(d, 0), PYASR_D8(d, 8),
+            PYASR_D8(d, 16), PYASR_D8(d, 24))
+#undef PYASR_WGMMA
+#undef PYASR_N32
+#undef PYASR_N16
+#undef PYASR_N8
+#undef PYASR_D8
+
+// A warpgroup's 64 rows of the first chunks of the weights, as wgmma takes them from registers.
+template <int kTile>
+struct OwnWeights {
+  unsigned chunk[kOwnChunks<kTile>][kChunk / 16][4];
+};
+
+// By all threads of the block: the weights of `chunks` chunks. weight(row, column) is one element of (128, H).
+template <int kTile, typename F>
+__device__ __forceinline__ void LoadWeights(Shared<kTile>& shared, int chunks, const F& fill, OwnWeights<kTile>* own) {
+  static_assert(sizeof shared.ring >= kRows * kChunk * sizeof(Half));
+  const int thread = threadIdx.x, lane = thread % 32, row = thread / 128 * 64 + thread / 32 % 4 * 16 + lane / 4;
+  Half* const staged = shared.ring[0];
+#pragma unroll
+  for (int c = 0; c < kOwnChunks<kTile>; ++c) {
+    if (c >= chunks) break;  // the same for all
+    fill(c, staged);
+    __syncthreads();
+    if (thread < kCellThreads) {
+#pragma unroll
+      for (int k = 0; k < kChunk / 16; ++k) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          const int at = Swizzled(row + i % 2 * 8, k * 16 + i / 2 * 8 + lane % 4 * 2);
+          own->chunk[c][k][i] = *reinterpret_cast<const unsigned*>(staged + at);
+        }
+      }
+    }
+    __syncthreads();
+  }
+  for (int c = kOwnChunks<kTile>; c < chunks; ++c) fill(c, shared.weights[c - kOwnChunks<kTile>]);
+}
+
+// By the two warpgroups: the sums of one tile, from the next pieces of the ring; `piece` counts them.
+template <int kTile>
+__device__ __forceinline__ void MultiplyTile(Shared<kTile>& shared, const OwnWeights<kTile>& own, int chunks,
+                                             unsigned* piece, float (&d)[kTile / 2]) {
+  const int warpgroup = threadIdx.x / 128, lane = threadIdx.x % 32;
+  const auto release = [&](unsigned done) {
+    if (lane == 0) ArriveAt(&shared.empty[done % kSlots<kTile>]);
+  };
+  const auto multiply = [&](int chunk, const auto& a_of) {
+    const unsigned slot = *piece % kSlots<kTile>;
+    WaitAt(&shared.full[slot], *piece / kSlots<kTile> % 2);
+    const uint64_t b = DescriptorOf(shared.ring[slot]);
+    WgmmaFence();
+#pragma unroll
+    for (int k = 0; k < kChunk / 16; ++k) Wgmma(d, a_of(k), b + k * kNextColumns, chunk + k > 0);
+    WgmmaCommit();
+    if (chunk > 0) {
+      WgmmaWait<1>();
+      release(*piece - 1);
+    }
+    ++*piece;
+  };
+#pragma unroll
+  for (int c = 0; c < kOwnChunks<kTile>; ++c) {
+    if (c < chunks) multiply(c, [&](int k) -> const unsigned(&)[4] { return own.chunk[c][k]; });
+  }
+  for (int c = kOwnChunks<kTile>; c < chunks; ++c) {
+    const uint64_t a = DescriptorOf(shared.weights[c - kOwnChunks<kTile>] + warpgroup * 64 * kChunk);
+    multiply(c, [&](int k) { return a + k * kNextColumns; });
+  }
+  WgmmaWait<0>();
+  release(*piece - 1);
+#pragma unroll
+  for (float& x : d) asm volatile("" : "+f"(x)::"memory");  // not to be read before it is there
+}
+
+// visit(row of the tile, column, sum and the sum of the next column), for the sums of this thread.
+template <int kTile, typename F>
+__device__ __forceinline__ void ForSums(const float (&d)[kTile / 2], const F& visit) {
+  const int lane = threadIdx.x % 32, column = threadIdx.x / 32 * 16 + lane / 4 * 2;
+#pragma unroll
+  for (int j = 0; j < kTile / 8; ++j) {
+#pragma unroll
+    for (int e = 0; e < 2; ++e) visit(8 * j + lane % 4 * 2 + e, column, make_float2(d[4 * j + e], d[4 * j + 2 + e]));
+  }
+}
+
+// --- between blocks ---
+
+// By one thread of the ring's warp: the pieces of one tile, `bytes` in all from `pieces` on.
+template <int kTile>
+__device__ __forceinline__ void FetchTile(Shared<kTile>& shared, const Half* pieces, int chunks, unsigned* piece) {
+  constexpr unsigned kBytes = kTile * kChunk * sizeof(Half);
+  for (int c = 0; c < chunks; ++c, ++*piece) {
+    const unsigned slot = *piece % kSlots<kTile>;
+    WaitAt(&shared.empty[slot], *piece / kSlots<kTile> % 2 ^ 1);
+    ArriveExpecting(&shared.full[slot], kBytes);
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+                     AddressOf(shared.ring[slot])),
+                 "l"(pieces + c * kTile * kChunk), "r"(kBytes), "r"(AddressOf(&shared.full[slot]))
+                 : "memory");
+  }
+}
+
+// By all cell threads: what they have written is seen by those who find this counted.
+__device__ __forceinline__ void ArriveForAll(unsigned* counter) {
+  FenceProxies();
+  SyncCellThreads();
+  if (threadIdx.x == 0) asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(counter) : "memory");
+}
+
+// By the thread that fetches, until `target` blocks have arrived.
+__device__ __forceinline__ void WaitForAll(const unsigned* counter, unsigned target) {
+  unsigned count;
+  do {
+    asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(count) : "l"(counter) : "memory");
+  } while (count < target);
+  FenceProxies();
+}
+
+// --- some units of a sequence, next to each other ---
+
+template <int kSize>
+struct alignas(kSize * 2) Halves {
+  Half at[kSize];
+};
+template <int kSize>
+struct alignas(kSize >= 4 ? 16 : 8) Floats {
+  float at[kSize];
+};
+
+}  // namespace hopper
+}  // namespace pyasr

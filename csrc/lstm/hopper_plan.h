@@ -1,0 +1,151 @@
+// How the persistent kernels for Hopper GPUs share the work out, and their launch, for .cu files.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "base/check.h"
+#include "base/cuda_check.h"
+#include "lstm/hopper_cuda.h"
+#include "lstm/lstm_cuda.h"
+
+namespace pyasr {
+namespace hopper {
+
+// As kernels get them.
+template <typename Tensors>
+struct LstmParts {
+  LstmPart<Tensors> at[kLstmMostParts];
+};
+
+// What blocks exchange, in global memory: counters of those that have arrived, and for each part and group the tiles'
+// pieces, of which there are two, written in turns.
+struct Scratch {
+  const LstmHopperPlan& plan;
+  int chunks;
+  unsigned* counters;
+  Half* tiles;
+
+  static int64_t CounterBytes(const LstmHopperPlan& plan) {
+    return int64_t{kCounterBytes} * plan.parts * plan.groups * plan.tiles;
+  }
+  static int64_t TileElements(const LstmHopperPlan& plan, int chunks) {
+    return int64_t{plan.operands} * chunks * plan.tile * kChunk;
+  }
+  static int64_t Bytes(const LstmHopperPlan& plan, int chunks) {
+    return CounterBytes(plan) + 2 * plan.parts * plan.groups * plan.tiles * TileElements(plan, chunks) *
+                                    static_cast<int64_t>(sizeof(Half));
+  }
+
+  // Of this block's part and group.
+  __device__ Scratch(const LstmHopperPlan& plan, unsigned char* memory, int chunks) : plan(plan), chunks(chunks) {
+    const int64_t first_tile = (blockIdx.z * gridDim.y + blockIdx.y) * plan.tiles;
+    const int64_t bytes = int64_t{kCounterBytes} * gridDim.z * gridDim.y * plan.tiles;
+    counters = reinterpret_cast<unsigned*>(memory + first_tile * kCounterBytes);
+    tiles = reinterpret_cast<Half*>(memory + bytes) + 2 * first_tile * TileSize();
+  }
+  __device__ int64_t TileSize() const { return int64_t{plan.operands} * chunks * plan.tile * kChunk; }
+  __device__ unsigned* Counter(int tile) const { return counters + tile * (kCounterBytes / sizeof(unsigned)); }
+  __device__ Half* Tile(int turn, int tile) const { return tiles + (2 * tile + turn) * TileSize(); }
+};
+
+inline int DeviceAttribute(cudaDeviceAttr attribute) {
+  int device, value;
+  CheckCuda(cudaGetDevice(&device), "cudaGetDevice");
+  CheckCuda(cudaDeviceGetAttribute(&value, attribute, device), "attribute of the device");
+  return value;
+}
+inline int NumProcessors() { return DeviceAttribute(cudaDevAttrMultiProcessorCount); }
+inline bool IsHopper() {
+  return DeviceAttribute(cudaDevAttrComputeCapabilityMajor) == 9 && DeviceAttribute(cudaDevAttrComputeCapabilityMinor) == 0;
+}
+
+// The best of the ways to share out. `slices`: blocks of a part and group; `operands`: tensors of a tile's rows that
+// they exchange; most_groups(tile): how many groups of `slices` blocks run at once.
+template <typename F>
+LstmHopperPlan Plan(const LstmShape& shape, int64_t parts, int slices, int operands, int only_tile,
+                    const F& most_groups) {
+  LstmHopperPlan best{};
+  if (!IsHopper() || shape.units % kChunk != 0 || shape.units > kMostChunks * kChunk || shape.frames == 0 ||
+      shape.batch == 0 || shape.frames >= 1 << 20 || parts > kLstmMostParts) {
+    return best;
+  }
+  double least = 0;
+  for (const int tile : {64, 32, 16}) {
+    if (only_tile != 0 && tile != only_tile) continue;
+    const int64_t most = most_groups(tile) / parts, tiles_of_batch = (shape.batch + tile - 1) / tile;
+    if (most == 0) continue;
+    const int64_t tiles = (tiles_of_batch + std::min(most, tiles_of_batch) - 1) / std::min(most, tiles_of_batch);
+    const int64_t groups = (tiles_of_batch + tiles - 1) / tiles;
+    // Cycles of a tile of 768 units: reading weights and states from shared memory, which is as fast as the tensor
+    // cores for tiles of 64; then the cells. A frame waits for other blocks, unless there are other tiles meanwhile.
+    const double work = 1536 + 24.0 * tile + 600 + 6.0 * tile, cost = std::max(tiles * work, work + 3500);
+    if (best.tile != 0 && cost >= least) continue;
+    least = cost;
+    best = {tile, static_cast<int>(tiles), static_cast<int>(groups), static_cast<int>(tiles) * tile, slices,
+            static_cast<int>(parts), operands, 0};
+    best.scratch_bytes = Scratch::Bytes(best, static_cast<int>(shape.units / kChunk));
+  }
+  return best;
+}
+
+inline int64_t SharedBytes(int tile) {
+  return tile == 64 ? sizeof(Shared<64>) : tile == 32 ? sizeof(Shared<32>) : sizeof(Shared<16>);
+}
+
+template <typename Kernel>
+void AllowShared(Kernel* kernel, int tile) {
+  CheckCuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(SharedBytes(tile))),
+            "shared memory of the LSTM");
+}
+
+// Clusters of a kernel that run at once.
+template <typename Kernel>
+int MostClusters(Kernel* kernel, int tile, unsigned cluster) {
+  AllowShared(kernel, tile);
+  cudaLaunchAttribute attribute;
+  attribute.id = cudaLaunchAttributeClusterDimension;
+  attribute.val.clusterDim = {cluster, 1, 1};
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(cluster);
+  config.blockDim = dim3(kThreads);
+  config.dynamicSmemBytes = static_cast<size_t>(SharedBytes(tile));
+  config.attrs = &attribute;
+  config.numAttrs = 1;
+  int clusters = 0;
+  CheckCuda(cudaOccupancyMaxActiveClusters(&clusters, kernel, &config), "clusters of the LSTM that run at once");
+  return clusters;
+}
+
+// All blocks at once, in clusters of `cluster`, or an error: they wait for each other.
+template <typename Tensors>
+void Launch(void (*kernel)(LstmShape, const int64_t*, LstmHopperPlan, const LstmParts<Tensors>, unsigned char*),
+            const LstmShape& shape, const int64_t* lengths, const LstmHopperPlan& plan, unsigned cluster,
+            const std::vector<LstmPart<Tensors>>& parts, void* scratch, CudaStream stream) {
+  PYASR_CHECK(plan.tile > 0, "the persistent LSTM for Hopper cannot run ", parts.size(), " parts of ", shape.units,
+              " units here");
+  LstmParts<Tensors> all{};
+  std::copy(parts.begin(), parts.end(), all.at);
+  AllowShared(kernel, plan.tile);
+  CheckCuda(cudaMemsetAsync(scratch, 0, Scratch::CounterBytes(plan), stream), "clearing the counters of blocks");
+  cudaLaunchAttribute attributes[2];
+  attributes[0].id = cudaLaunchAttributeCooperative;
+  attributes[0].val.cooperative = 1;
+  attributes[1].id = cudaLaunchAttributeClusterDimension;
+  attributes[1].val.clusterDim = {cluster, 1, 1};
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(plan.slices, plan.groups, plan.parts);
+  config.blockDim = dim3(kThreads);
+  config.dynamicSmemBytes = static_cast<size_t>(SharedBytes(plan.tile));
+  config.stream = stream;
+  config.attrs = attributes;
+  config.numAttrs = cluster > 1 ? 2 : 1;
+  CheckCuda(cudaLaunchKernelEx(&config, kernel, shape, lengths, plan, all, static_cast<unsigned char*>(scratch)),
+            "persistent LSTM for Hopper");
+}
+
+}  // namespace hopper
+}  // namespace pyasr
