@@ -1,10 +1,12 @@
 // Gradient threshold compression on a GPU: the results of encode.h and decode_add.h, bit for bit.
 //
-// Bound: memory, as on the CPU. Encoding reads 8 bytes an element and writes 4, in one pass: a block of threads takes
-// the next tile of 4096 elements, counts its words, and learns where they go from the counts that the tiles before it
-// have published (Merrill & Garland, "Single-pass parallel prefix scan with decoupled look-back", 2016). Tiles are
-// taken in order by a ticket, so a block only waits for blocks that already run. Where most tiles hold a few words,
-// what is left beside the copy is one chain of published counts, 32 tiles a look.
+// Bound: memory, as on the CPU. Encoding reads 8 bytes an element and writes 4. Where a word goes depends on the words
+// of all elements before its own, so encoding has two launches, of which the first does not ask: Encode streams
+// gradient and residual, and leaves two bits an element, whose ones are the words, and a number of words for each
+// 4096 elements. Place sums these numbers up to its part of the bits, and writes the words. That is a quarter of a byte
+// an element, written and, mostly from the L2 cache, read again: 4 % of the 12 at most. In return no block waits for
+// another (in one launch, with decoupled look-back, the chain of counts, 32 tiles a look of the L2 cache's latency, was
+// slower than memory), no atomics are needed, and scratch need not be cleared: each call writes all that it reads.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +24,7 @@ int64_t GtcEncodeScratchBytes(int64_t n);
 
 // As GtcEncode, into words (capacity,), count (1,). What that returns or throws for sums that are not finite and for
 // too little room is told by a negative count: the gradient is in the residual then, and words are undefined. scratch:
-// GtcEncodeScratchBytes(n), aligned to 8 bytes. None of the arrays overlap.
+// GtcEncodeScratchBytes(n), a quarter of n and a little, aligned to 16 bytes. None of the arrays overlap.
 void GtcEncodeCuda(const float* grad, float* residual, int64_t n, float tau, int32_t* words, int64_t capacity,
                    int64_t* count, void* scratch, CudaStream stream);
 
