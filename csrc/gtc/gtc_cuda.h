@@ -7,6 +7,11 @@
 // an element, written and, mostly from the L2 cache, read again: 4 % of the 12 at most. In return no block waits for
 // another (in one launch, with decoupled look-back, the chain of counts, 32 tiles a look of the L2 cache's latency, was
 // slower than memory), no atomics are needed, and scratch need not be cleared: each call writes all that it reads.
+//
+// Adding messages is bound by the pieces of `out` that are touched, 64 bytes at a time, each read and written; the words
+// are few. To have many of these misses under way, messages do not wait for each other: a block of threads takes 8192
+// elements, all words leave marks of their messages there in shared memory, and then each marked element is read, gets
+// its messages in their order, and is written, once. Words are found by a search at the beginning of a block's tiles.
 #pragma once
 
 #include <cstdint>
