@@ -5,8 +5,9 @@
 // gradient and residual, and leaves two bits an element, whose ones are the words, and a number of words for each
 // 4096 elements. Place sums these numbers up to its part of the bits, and writes the words. That is a quarter of a byte
 // an element, written and, mostly from the L2 cache, read again: 4 % of the 12 at most. In return no block waits for
-// another (in one launch, with decoupled look-back, the chain of counts, 32 tiles a look of the L2 cache's latency, was
-// slower than memory), no atomics are needed, and scratch need not be cleared: each call writes all that it reads.
+// another, no atomics are needed, and scratch need not be cleared: each call writes all that it reads. (One launch with
+// decoupled look-back took 147 us for 24 M elements on an H100, where a copy of as many bytes takes 98: about as long
+// as its chain of 5900 counts, 32 a look, each look waiting for the L2 cache.)
 //
 // Adding messages is bound by the pieces of `out` that are touched, 64 bytes at a time, each read and written; the words
 // are few. To have many of these misses under way, messages do not wait for each other: a block of threads takes 8192
