@@ -9,10 +9,10 @@
 // decoupled look-back took 147 us for 24 M elements on an H100, where a copy of as many bytes takes 98: about as long
 // as its chain of 5900 counts, 32 a look, each look waiting for the L2 cache.)
 //
-// Adding messages is bound by the pieces of `out` that are touched, 64 bytes at a time, each read and written; the words
-// are few. To have many of these misses under way, messages do not wait for each other: a block of threads takes 8192
-// elements, all words leave marks of their messages there in shared memory, and then each marked element is read, gets
-// its messages in their order, and is written, once. Words are found by a search at the beginning of a block's tiles.
+// Adding messages is bound by the pieces of `out` that are touched, 64 bytes each, read and written; the words are few.
+// To have many of these misses under way, messages do not wait for each other: a block of threads takes 8192 elements,
+// all words leave marks of their messages there in shared memory, and then each marked element is read, gets its
+// messages in their order, and is written, once. Words are found by a search at the beginning of a block's tiles.
 #pragma once
 
 #include <cstdint>
