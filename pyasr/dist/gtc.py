@@ -69,11 +69,12 @@ class GTCState:
     """What GTC keeps between steps, for `gtc_hook` or `exchange`.
 
     model: on its final device; parameters that need a gradient are known by their names.
-    tau: fixed; or a function of the step, from 0; or, with `density`, where adaptation begins.
-    density: share of weights to send in a step; a number, or a function of the parameter's name. Every eighth step each
-        worker finds, in a sample of what it could send, the tau that would send so many, and tells it with its message;
-        the mean of all, times a factor that makes up for what was sent too much or too little until now, is the
-        parameter's tau from the next step on, the same on all workers.
+    tau: fixed; or a function of the step, from 0; or, with `density`, where no worker has a gradient to find it from.
+    density: share of weights to send in a step; a number, or a function of the parameter's name. Each worker finds, in
+        a sample of what it could send, the tau that would send so many, and the mean of all is the parameter's tau, the
+        same on all workers. In the first 16 steps after the warm-up they agree on it before they send, in a round trip
+        of its own. Then each tells it with its message every eighth step, and the mean, times a factor that makes up
+        for what was sent too much or too little until now, holds from the next step on.
     process_group: None is the default group; a `pyasr.dist.comm.Comm` is taken as well.
     momentum: momentum correction (Lin et al., "Deep gradient compression", 2018): the residual accumulates the
         gradient's running sum m u + g instead of g, so that what is sent late has its momentum; the optimiser then has
@@ -134,7 +135,8 @@ class GTCState:
             )
 
     def exchange(self, gradients: Mapping[str, torch.Tensor], finite: bool | None = None) -> bool:
-        """Replace each gradient, by parameter name, by the mean of what the workers send; one round trip.
+        """Replace each gradient, by parameter name, by the mean of what the workers send; one round trip,
+        two in the first steps with a density.
 
         finite: whether the gradients are, where that is known, as after clipping their norm. False on any worker: all
         skip, see above, and this returns False; a worker whose gradient is not finite keeps nothing of it.
@@ -220,17 +222,33 @@ class GTCState:
                 rows = [row if factor == 1.0 else row * factor for row, factor in zip(rows, factors)]
         words: list[torch.Tensor] = []
         wanted = [0.0] * len(rows)
+        since_warmup = self.step - self.warmup_steps
+        if finite:
+            added = [self._accumulated(name, row) for name, row in zip(names, rows)]
+            for place, (name, grad) in enumerate(zip(names, added)):
+                wanted[place] = self._thresholds.wanted(name, self.residual[name], grad, since_warmup)
+        if self._thresholds.at_once(since_warmup):
+            self._agree(names, wanted)
+            wanted = [0.0] * len(rows)
         if finite:
             try:
-                for place, (name, row) in enumerate(zip(names, rows)):
-                    grad = self._accumulated(name, row)
-                    looked_at = self.step - self.warmup_steps
-                    wanted[place] = self._thresholds.wanted(name, self.residual[name], grad, looked_at)
+                for name, grad in zip(names, added):
                     words.append(self._encode(name, grad))
             except NonFiniteError:  # of a residual that has grown beyond float32
                 self._take_back(names, words)
                 words, finite = [], False
         return Message(finite, words, wanted)
+
+    def _agree(self, names: Sequence[str], wanted: Sequence[float]) -> None:
+        """On the tau of this very step, in a round trip of its own; of a worker whose gradient is bad, zeros."""
+        begun = time.perf_counter()
+        everyone = torch.stack(self.comm.gather(torch.tensor(wanted)).wait())
+        waited = time.perf_counter() - begun
+        self._now.wait_s += waited
+        self._now.encode_s -= waited  # `send` counts all that it takes
+        self._now.bytes_out += 4 * len(wanted)
+        for name, asked in zip(names, everyone.T.tolist()):
+            self._thresholds.agree(name, asked)
 
     def _accumulated(self, name: str, grad: torch.Tensor) -> torch.Tensor:
         """What is to be added to the residual, which is made ready for it."""

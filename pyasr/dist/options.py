@@ -12,7 +12,7 @@ from pyasr.base.config import Options
 class GTCOptions(Options):
     """Gradient threshold compression, see `pyasr.dist.gtc.GTCState`. It is for kind = "sgd"."""
 
-    tau: float = pydantic.Field(1e-3, gt=0, description="of one worker's gradient; with a density, where it begins")
+    tau: float = pydantic.Field(1e-3, gt=0, description="of one worker's gradient; with a density it is found")
     density: float = pydantic.Field(1e-3, ge=0, lt=1, description="share of weights sent in a step; 0: tau is fixed")
     momentum: float = pydantic.Field(0.0, ge=0, lt=1, description="correction, in the place of the optimiser's own")
     clip_residual: float = pydantic.Field(0.0, ge=0, description="in units of tau; 0: residuals are not clipped")

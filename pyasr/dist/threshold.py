@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 
+_AT_ONCE = 16
+"""First steps, where tau follows a density, in which workers look and agree before they send. Residuals begin empty
+and double in a step or two: the tau of the step before, or a guess, would send many times the share."""
 _LOOK_EVERY = 8
-"""Steps from one look at the residuals to the next, where tau follows a density; every step at the beginning."""
+"""Steps from one look at the residuals to the next after these."""
 _BEYOND = 64
 """So many of the elements looked at should be beyond tau: the density is then met within about an eighth."""
 _LIMIT = 4.0
@@ -21,8 +25,9 @@ class Thresholds:
     """Those of a model's parameters, by name; see `GTCState` for tau and density.
 
     Where tau follows a density, each worker now and then tells which tau would have sent so many of a sample of its
-    residual with the gradient. That is of the step before, and residuals grow between looks, so their mean is
-    multiplied by a factor that follows what all have really sent.
+    residual with the gradient. In the first steps the mean of all is the tau of the step itself. Later it is of
+    the step before, and residuals grow between looks, so it is multiplied by a factor that follows what all have really
+    sent.
     """
 
     def __init__(
@@ -44,9 +49,13 @@ class Thresholds:
         if self._schedule is not None:
             self.tau = dict.fromkeys(self.tau, self._schedule(step))
 
+    def at_once(self, step: int) -> bool:
+        """Whether what workers want is for this step, see `agree`, and not for the next. step: since warm-up."""
+        return self._density is not None and step < _AT_ONCE
+
     def wanted(self, name: str, residual: torch.Tensor, grad: torch.Tensor, step: int) -> float:
         """The tau that the density's share of residual + grad is beyond; 0 where nobody asks. step: since warm-up."""
-        if self._density is None or (step >= _LOOK_EVERY and step % _LOOK_EVERY):
+        if self._density is None or (step >= _AT_ONCE and step % _LOOK_EVERY):
             return 0.0
         density = self._density(name)
         stride = max(1, int(len(grad) * density / _BEYOND))
@@ -54,6 +63,12 @@ class Thresholds:
         sample = (residual[begin::stride] + grad[begin::stride]).abs_()
         count = max(1, round(density * len(sample)))
         return float(torch.topk(sample, count, sorted=False).values.min())
+
+    def agree(self, name: str, wanted: Sequence[float]) -> None:
+        """Set tau to what workers want in the mean; as it is where nobody does. The factor has no part in it."""
+        asked = [value for value in wanted if 0 < value < math.inf]
+        if asked:
+            self.tau[name] = sum(asked) / len(asked)
 
     def adapt(self, name: str, weights: int, words: int, wanted: Sequence[float]) -> None:
         """Take note of a step: words sent of so many weights, both of all workers, and what each wants.

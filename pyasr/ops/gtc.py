@@ -91,7 +91,8 @@ def gtc_decode_add(
     """Adds what words say, +-tau * scale, to out: float32 (n,), contiguous, in place.
 
     words: a message as `gtc_encode` returns it, int32 (cap,), or a list of several workers' messages. Of several, each
-    element receives the first worker's first: the sum is the same on every worker. One pass over out, however many.
+    element receives the first worker's first: the sum is the same on every worker. One pass over out, however many (on
+    a GPU, for each 16).
     count: of the words that are meant, for a list a list of them; all unless given. tau * scale is rounded to float32
     once. num_threads: torch's own number unless given; it changes the speed only.
 

@@ -117,15 +117,17 @@ DENSITY = {"tau": 0.05, "density": 0.05, "momentum": 0.5, "decay": 0.99, "clip_r
 
 @pytest.mark.parametrize("options", [{}, DENSITY], ids=["fixed", "adapted"])
 def test_hook_emulation_and_resume_give_the_same_bits(run_workers, options):
-    """Four gloo workers with DDP's hook in one bucket and in many, by one exchange, resumed, and emulated."""
-    emulated = run_emulated(4, lambda comm: train(comm, 9, **options))
+    """Four gloo workers with DDP's hook in one bucket and in many, by one exchange, resumed, and emulated.
+
+    Past the steps in which workers agree on tau before they send, among which is the checkpoint."""
+    emulated = run_emulated(4, lambda comm: train(comm, 26, **options))
     expected = [w for w, _, _ in emulated]
     assert len({tuple(w) for w in expected}) == 1 and expected[0] != weights(net())
     begun = run_workers(4, by_gloo, 4, None, options)
-    resumed = run_workers(4, by_gloo, 9, [saved for _, saved in begun], options)
+    resumed = run_workers(4, by_gloo, 26, [saved for _, saved in begun], options)
     assert [w for w, _ in resumed] == expected
     for bucket_mb in (25.0, 0.002):
-        assert [w for w, _, _ in run_workers(4, by_hook, 9, bucket_mb, 1, options)] == expected
+        assert [w for w, _, _ in run_workers(4, by_hook, 26, bucket_mb, 1, options)] == expected
 
 
 def test_nothing_is_lost():
@@ -266,6 +268,45 @@ def test_the_mean_density_is_the_one_asked_for_where_gradients_come_in_bursts():
     found = densities[200:]
     assert max(found) > 5 * 0.005
     assert sum(found) / len(found) == pytest.approx(0.005, rel=0.03)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.002])
+@pytest.mark.parametrize("spread", [0.0, 1.5], ids=["even", "heavy tails"])
+def test_the_first_steps_after_the_warm_up_send_what_was_asked_for(share, spread):
+    """tau is found from the first step's gradient, whatever its size, though residuals begin empty and grow."""
+
+    def worker(comm):
+        state = GTCState(One(50000), 1e-3, comm, density=share, warmup_steps=2)
+        draws, sizes = torch.Generator().manual_seed(comm.rank), torch.Generator().manual_seed(9)
+        scale = 1e-2 * (spread * torch.randn(50000, generator=sizes)).exp()
+        densities = []
+        for _ in range(52):
+            state.exchange({"w": scale * torch.randn(50000, generator=draws)})
+            densities.append(state.last.density)
+        return densities, state.tau
+
+    (densities, tau), (_, other_tau) = run_emulated(2, worker)
+    assert densities[:2] == [1.0, 1.0] and tau == other_tau
+    assert densities[2:4] == pytest.approx([share, share], rel=0.4), "by a sample of which 64 are beyond"
+    assert sum(densities[2:]) / 50 == pytest.approx(share, rel=0.15)
+
+
+@pytest.mark.parametrize("bad", [(1,), (0, 1)])
+def test_workers_agree_on_tau_though_the_first_gradient_of_some_is_bad(bad):
+    def worker(comm):
+        state = GTCState(One(20000), 1e-6, comm, density=0.01)
+        draws = torch.Generator().manual_seed(comm.rank)
+        found = []
+        for step in range(3):
+            grad = torch.randn(20000, generator=draws)
+            if step == 0 and comm.rank in bad:
+                grad[7] = math.nan
+            found.append((state.exchange({"w": grad}), state.last.density, state.tau["w"]))
+        return found
+
+    first, second = run_emulated(2, worker)
+    assert first == second and [went for went, _, _ in first] == [False, True, True]
+    assert all(0.005 < density < 0.02 for _, density, _ in first[1:]), "worker 0 may have two gradients to send"
 
 
 def test_a_message_beyond_its_buffer_follows_in_a_second_round():
