@@ -119,7 +119,9 @@ __global__ void __launch_bounds__(kThreads, kBlocksAtOnce)
       ForTile(messages.at[m].words, next[j], count[j], first_word, [&](const unsigned (&places)[kAtOnce]) {
 #pragma unroll
         for (int k = 0; k < kAtOnce; ++k) {
-          if (places[k] < 2 * kTile) atomicOr(&marks[places[k] / 2], 1u << (2 * m + places[k] % 2));
+          if (places[k] >= 2 * kTile) continue;
+          atomicOr(&marks[places[k] / 2], 1u << (2 * m + places[k] % 2));
+          asm volatile("prefetch.global.L2 [%0];" ::"l"(out + tile + places[k] / 2));  // a fifth faster at 1 %
         }
       });
     }

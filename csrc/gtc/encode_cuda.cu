@@ -78,11 +78,11 @@ __global__ void __launch_bounds__(kThreads) Encode(const float* __restrict__ gra
   const bool whole = kAligned && (tile + 1) * kTile <= n;
 
   float4 added[kQuads], kept[kQuads];
-  if (whole) {  // nothing is used before all is asked for. Gradient and residual are larger than the L2 cache: past it
+  if (whole) {  // nothing is used before all is asked for. Past the L2 cache (ldcs, stcs) was 5 % slower on an H200
 #pragma unroll
     for (int q = 0; q < kQuads; ++q) {
-      added[q] = __ldcs(reinterpret_cast<const float4*>(grad + first + q * 128));
-      kept[q] = __ldcs(reinterpret_cast<const float4*>(residual + first + q * 128));
+      added[q] = *reinterpret_cast<const float4*>(grad + first + q * 128);
+      kept[q] = *reinterpret_cast<const float4*>(residual + first + q * 128);
     }
   } else {
 #pragma unroll
@@ -101,7 +101,7 @@ __global__ void __launch_bounds__(kThreads) Encode(const float* __restrict__ gra
   }
   if (whole) {
 #pragma unroll
-    for (int q = 0; q < kQuads; ++q) __stcs(reinterpret_cast<float4*>(residual + first + q * 128), kept[q]);
+    for (int q = 0; q < kQuads; ++q) *reinterpret_cast<float4*>(residual + first + q * 128) = kept[q];
   } else {
 #pragma unroll
     for (int q = 0; q < kQuads; ++q) StorePart(residual, first + q * 128, n, kept[q]);

@@ -45,7 +45,12 @@ struct LstmFunctions {
 };
 template <>
 struct LstmFunctions<__nv_bfloat16> {
-  static __device__ float Sigmoid(float x) { return __frcp_rn(1.0f + __expf(-x)); }
+  static __device__ float Sigmoid(float x) {
+    float power, result;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(x * -1.44269504f));
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(1.0f + power));
+    return result;
+  }
   static __device__ float Tanh(float x) { return 2.0f * Sigmoid(2.0f * x) - 1.0f; }
 };
 

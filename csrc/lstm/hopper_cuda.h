@@ -1,9 +1,10 @@
 // What the two persistent kernels for Hopper GPUs (sm_90a) share, for .cu files: lstm_cuda.h says what they do.
 //
 // A block holds 128 rows of weights and multiplies them, for each frame, by a tile of sequences on the tensor cores
-// (wgmma): sums (128, kTile) += weights (128, H) x states (kTile, H)^T. Two warpgroups take 64 rows each; one more warp
-// fetches the states. They lie in global memory as shared memory is to have them: pieces of 64 columns, (kTile, 64),
-// with the 128-byte swizzle, one bulk copy a piece.
+// (wgmma): sums (128, kTile) += weights (128, H) x states (kTile, H)^T. Two warpgroups take 64 rows each, and compute the
+// cells. A thread of one more warp fetches the states. They lie in global memory as shared memory is to have them:
+// pieces of 64 columns, (kTile, 64), with the 128-byte swizzle, one bulk copy a piece. A thread of another warp tells
+// the other blocks when a tile is done: it has to wait until all that was written has arrived.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -22,7 +23,8 @@ constexpr int kChunk = 64;         // columns: 128 bytes, a swizzled row
 constexpr int kMostChunks = 12;    // up to 768 units
 constexpr int kSumsWidth = 132;    // floats: neither writing nor reading the sums meets in a bank
 constexpr int kCellThreads = 256;  // two warpgroups, which multiply and compute cells
-constexpr int kThreads = kCellThreads + 32;
+constexpr int kFetcher = kCellThreads, kAnnouncer = kFetcher + 32;  // a thread of a warp of its own each
+constexpr int kThreads = kAnnouncer + 32;
 constexpr int kCounterBytes = 128;  // a counter has a cache line of its own
 constexpr int kClusterBlocks = 4;   // backward, one a gate
 
@@ -42,6 +44,7 @@ struct alignas(1024) Shared {
   float sums[kTile * kSumsWidth];
   uint64_t full[kSlots<kTile>], empty[kSlots<kTile>];
   uint64_t sums_full, sums_free;  // backward: of the cluster's blocks
+  unsigned written;               // warps that have written a tile for the other blocks, over all tiles
 };
 static_assert(sizeof(Shared<64>) <= 232448 && sizeof(Shared<32>) <= 232448 && sizeof(Shared<16>) <= 232448);
 
@@ -71,30 +74,32 @@ __device__ __forceinline__ void ArriveExpecting(uint64_t* barrier, unsigned byte
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(AddressOf(barrier)), "r"(bytes)
                : "memory");
 }
+// Until the phase of this parity is over. A new barrier is as if one of parity 1 had been.
+__device__ __forceinline__ void WaitAt(uint64_t* barrier, unsigned parity) {
+  asm volatile(
+      "{\n.reg .pred done;\nagain:\nmbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+      "@!done bra again;\n}" ::"r"(AddressOf(barrier)),
+      "r"(parity)
+      : "memory");
+}
 // By a whole warp, once at this barrier of every block of the cluster.
 __device__ __forceinline__ void ArriveAtCluster(uint64_t* barrier) {
   __syncwarp();
   if (threadIdx.x % 32 >= kClusterBlocks) return;
   asm volatile(
       "{\n.reg .b32 there;\nmapa.shared::cluster.u32 there, %0, %1;\n"
-      "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there];\n}" ::"r"(AddressOf(barrier)),
+      "mbarrier.arrive.shared::cluster.b64 _, [there];\n}" ::"r"(AddressOf(barrier)),
       "r"(threadIdx.x % 32)
       : "memory");
 }
-// To the same place in the shared memory of a block of the cluster.
-__device__ __forceinline__ void StoreAtBlock(float* p, unsigned rank, float2 two) {
+// To the same place in the shared memory of a block of the cluster, whose barrier expects the bytes.
+__device__ __forceinline__ void SendToBlock(float* p, uint64_t* barrier, unsigned rank, float2 two) {
   asm volatile(
-      "{\n.reg .b32 there;\nmapa.shared::cluster.u32 there, %0, %1;\n"
-      "st.shared::cluster.v2.f32 [there], {%2, %3};\n}" ::"r"(AddressOf(p)),
-      "r"(rank), "f"(two.x), "f"(two.y)
-      : "memory");
-}
-// Until the phase of this parity is over. A new barrier is as if one of parity 1 had been.
-__device__ __forceinline__ void WaitAt(uint64_t* barrier, unsigned parity) {
-  asm volatile(
-      "{\n.reg .pred done;\nagain:\nmbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n"
-      "@!done bra again;\n}" ::"r"(AddressOf(barrier)),
-      "r"(parity)
+      "{\n.reg .b32 there, expecting;\nmapa.shared::cluster.u32 there, %0, %2;\n"
+      "mapa.shared::cluster.u32 expecting, %1, %2;\n"
+      "st.async.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [there], {%3, %4}, [expecting];\n}" ::"r"(
+          AddressOf(p)),
+      "r"(AddressOf(barrier)), "r"(rank), "f"(two.x), "f"(two.y)
       : "memory");
 }
 __device__ __forceinline__ void SyncCellThreads() { asm volatile("bar.sync 1, %0;" ::"n"(kCellThreads) : "memory"); }
@@ -103,7 +108,8 @@ __device__ __forceinline__ void SyncCluster() {
 }
 
 // Between ordinary accesses and those of bulk copies and tensor cores.
-__device__ __forceinline__ void FenceProxies() { asm volatile("fence.proxy.async;" ::: "memory"); }
+__device__ __forceinline__ void FenceShared() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+__device__ __forceinline__ void FenceGlobal() { asm volatile("fence.proxy.async.global;" ::: "memory"); }
 
 // --- the product on tensor cores ---
 
@@ -250,27 +256,46 @@ __device__ __forceinline__ void FetchTile(Shared<kTile>& shared, const Half* pie
   }
 }
 
-// By all cell threads: what they have written is seen by those who find this counted.
-__device__ __forceinline__ void ArriveForAll(unsigned* counter) {
-  FenceProxies();
-  SyncCellThreads();
-  if (threadIdx.x == 0) asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(counter) : "memory");
+// By a whole warp, when it has written its part of a tile for the other blocks.
+__device__ __forceinline__ void CountWritten(unsigned* written) {
+  __syncwarp();
+  if (threadIdx.x % 32 != 0) return;
+  asm volatile("red.release.cta.shared::cta.add.u32 [%0], 1;" ::"r"(AddressOf(written)) : "memory");
 }
 
-// By the thread that fetches, until `target` blocks have arrived.
+// By the announcer: when all warps have written their parts of tile number `tile` over all tiles, counts for all blocks.
+__device__ __forceinline__ void Announce(const unsigned* written, unsigned tile, unsigned* counter) {
+  unsigned count;
+  do {
+    asm volatile("ld.acquire.cta.shared::cta.u32 %0, [%1];" : "=r"(count) : "r"(AddressOf(written)) : "memory");
+  } while (count < (tile + 1) * (kCellThreads / 32));
+  asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(counter) : "memory");
+}
+
+// By the fetcher, until `target` blocks have counted.
 __device__ __forceinline__ void WaitForAll(const unsigned* counter, unsigned target) {
   unsigned count;
   do {
     asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(count) : "l"(counter) : "memory");
   } while (count < target);
-  FenceProxies();
+  FenceGlobal();
 }
 
 // --- some units of a sequence, next to each other ---
 
+// bfloat16, in pairs: one by one they would take a register each.
 template <int kSize>
 struct alignas(kSize * 2) Halves {
-  Half at[kSize];
+  unsigned pairs[kSize / 2];
+
+  __device__ __forceinline__ float Get(int i) const {
+    return __uint_as_float(i % 2 == 0 ? pairs[i / 2] << 16 : pairs[i / 2] & 0xffff0000u);
+  }
+  // First the even one of a pair.
+  __device__ __forceinline__ void Set(int i, float x) {
+    const unsigned bits = __bfloat16_as_ushort(__float2bfloat16_rn(x));
+    pairs[i / 2] = i % 2 == 0 ? bits : pairs[i / 2] | bits << 16;
+  }
 };
 template <int kSize>
 struct alignas(kSize >= 4 ? 16 : 8) Floats {

@@ -39,9 +39,10 @@ __global__ void __launch_bounds__(kThreads, 1)
 
   if (thread == 0) {
     for (int i = 0; i < kSlots<kTile>; ++i) InitBarrier(&shared.full[i], 1), InitBarrier(&shared.empty[i], 8);
-    InitBarrier(&shared.sums_full, 8 * kClusterBlocks);
+    InitBarrier(&shared.sums_full, 1);
     InitBarrier(&shared.sums_free, 8 * kClusterBlocks);
-    FenceProxies();
+    shared.written = 0;
+    FenceShared();
   }
   OwnWeights<kTile> own;
   LoadWeights<kTile>(
@@ -60,10 +61,10 @@ __global__ void __launch_bounds__(kThreads, 1)
         }
       },
       &own);
-  FenceProxies();
+  FenceShared();
   SyncCluster();
 
-  if (thread == kCellThreads) {
+  if (thread == kFetcher) {
     unsigned piece = 0;
     for (int done = 0; done < part.count; ++done) {
       for (int tile = 0; tile < plan.tiles; ++tile) {
@@ -71,6 +72,9 @@ __global__ void __launch_bounds__(kThreads, 1)
         FetchTile(shared, space.Tile(done % 2, tile) + rank * gate_size, chunks, &piece);
       }
     }
+  }
+  if (thread == kAnnouncer) {
+    for (int i = 0; i < (part.count + 1) * plan.tiles; ++i) Announce(&shared.written, i, space.Counter(i % plan.tiles));
   }
   if (thread >= kCellThreads) {
     __syncwarp();
@@ -86,9 +90,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   const auto load_cells = [](const float* tensor, int64_t index) {
     return *reinterpret_cast<const Cells*>(tensor + index);
   };
-  Vector zeros;
-#pragma unroll
-  for (int i = 0; i < kOf; ++i) zeros.at[i] = FromFloat<Half>(0.0f);
+  const Vector zeros{};
   const int end = part.first + part.count;
   for (int tile = 0; tile < plan.tiles; ++tile) {  // the gradients of the frame behind
     const int n = first_row + tile * kTile + own_row;
@@ -101,7 +103,7 @@ __global__ void __launch_bounds__(kThreads, 1)
             end == frames ? zeros : load(d.d_projected, ((clock.At(end) * batch + n) * 4 + gate) * units + unit);
       }
     }
-    ArriveForAll(space.Counter(tile));
+    CountWritten(&shared.written);
   }
   unsigned piece = 0, exchanged = 0;
   for (int done = 0; done < part.count; ++done) {
@@ -111,27 +113,26 @@ __global__ void __launch_bounds__(kThreads, 1)
       const bool mine = n < batch && unit < units;
       const int length = mine ? static_cast<int>(LengthOf(lengths, n, frames)) : -1;
       const int64_t row = t * batch + n, state = static_cast<int64_t>(n) * units + unit;
-      // What does not wait for other blocks.
-      Vector gates[4], d_output, d_last;
+      // What does not wait for other blocks, nor for the length.
+      Vector gates[4], d_output;
       Cells cell, cell_before, d_cell;
-      const bool last = clock.IsLast(t, length);
-      if (t < length) {
+      if (mine) {
 #pragma unroll
         for (int gate = 0; gate < 4; ++gate) gates[gate] = load(d.gates, (row * 4 + gate) * units + unit);
         cell = load_cells(d.cells, row * units + unit);
-        cell_before = clock.IsFirst(t, length) ? load_cells(d.first_cell, state)
-                                               : load_cells(d.cells, (before * batch + n) * units + unit);
+        cell_before = done + 1 == end ? load_cells(d.first_cell, state)
+                                      : load_cells(d.cells, (before * batch + n) * units + unit);
         d_output = load(d.d_output, row * shape.directions * units + unit);
-        d_last = last ? load(d.d_last_state, state) : zeros;
         d_cell = load_cells(d.d_first_cell, state);
       }
+      if (thread == 0) ArriveExpecting(&shared.sums_full, kTile * kRows * sizeof(float));
       float sums[kTile / 2];
       MultiplyTile<kTile>(shared, own, chunks, &piece, sums);
       WaitAt(&shared.sums_free, exchanged % 2 ^ 1);
       ForSums<kTile>(sums, [&](int r, int column, float2 two) {
-        StoreAtBlock(shared.sums + r * kSumsWidth + rank * kUnits + column % kUnits, column / kUnits, two);
+        SendToBlock(shared.sums + r * kSumsWidth + rank * kUnits + column % kUnits, &shared.sums_full, column / kUnits,
+                    two);
       });
-      ArriveAtCluster(&shared.sums_full);
       WaitAt(&shared.sums_full, exchanged % 2);
       float d_hidden[kOf];
 #pragma unroll
@@ -140,29 +141,34 @@ __global__ void __launch_bounds__(kThreads, 1)
         d_hidden[i] = (parts_of_sum[0] + parts_of_sum[kUnits]) + (parts_of_sum[2 * kUnits] + parts_of_sum[3 * kUnits]);
       }
       ArriveAtCluster(&shared.sums_free);
-      Vector d_gates[4] = {zeros, zeros, zeros, zeros};
+      Vector d_gates[4] = {};
       if (t < length) {
+        if (clock.IsFirst(t, length)) cell_before = load_cells(d.first_cell, state);
+        const Vector d_last = clock.IsLast(t, length) ? load(d.d_last_state, state) : zeros;
 #pragma unroll
         for (int i = 0; i < kOf; ++i) {
-          const float of_gates[4] = {ToFloat(gates[0].at[i]), ToFloat(gates[1].at[i]), ToFloat(gates[2].at[i]),
-                                     ToFloat(gates[3].at[i])};
+          const float of_gates[4] = {gates[0].Get(i), gates[1].Get(i), gates[2].Get(i), gates[3].Get(i)};
           const LstmCellGradient gradient =
               BackwardCell<Half>(of_gates, cell_before.at[i], cell.at[i],
-                                 ToFloat(d_output.at[i]) + ToFloat(d_last.at[i]) + d_hidden[i], d_cell.at[i]);
+                                 d_output.Get(i) + d_last.Get(i) + d_hidden[i], d_cell.at[i]);
           d_cell.at[i] = gradient.cell;
 #pragma unroll
-          for (int gate = 0; gate < 4; ++gate) d_gates[gate].at[i] = FromFloat<Half>(gradient.gates[gate]);
+          for (int gate = 0; gate < 4; ++gate) d_gates[gate].Set(i, gradient.gates[gate]);
         }
-        *reinterpret_cast<Cells*>(d.d_first_cell + state) = d_cell;
       }
       if (mine) {
 #pragma unroll
         for (int gate = 0; gate < 4; ++gate) {
           *reinterpret_cast<Vector*>(space.Tile((done + 1) % 2, tile) + gate * gate_size + place) = d_gates[gate];
-          *reinterpret_cast<Vector*>(static_cast<Half*>(d.d_projected) + (row * 4 + gate) * units + unit) = d_gates[gate];
         }
       }
-      ArriveForAll(space.Counter(tile));
+      CountWritten(&shared.written);
+      if (!mine) continue;
+#pragma unroll
+      for (int gate = 0; gate < 4; ++gate) {
+        *reinterpret_cast<Vector*>(static_cast<Half*>(d.d_projected) + (row * 4 + gate) * units + unit) = d_gates[gate];
+      }
+      if (t < length) *reinterpret_cast<Cells*>(d.d_first_cell + state) = d_cell;
     }
   }
   SyncCluster();  // others may still write here

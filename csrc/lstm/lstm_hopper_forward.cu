@@ -32,7 +32,8 @@ __global__ void __launch_bounds__(kThreads, 1)
 
   if (thread == 0) {
     for (int i = 0; i < kSlots<kTile>; ++i) InitBarrier(&shared.full[i], 1), InitBarrier(&shared.empty[i], 8);
-    FenceProxies();
+    shared.written = 0;
+    FenceShared();
   }
   OwnWeights<kTile> own;
   LoadWeights<kTile>(
@@ -46,11 +47,10 @@ __global__ void __launch_bounds__(kThreads, 1)
         }
       },
       &own);
-  FenceProxies();
+  FenceShared();
   __syncthreads();
 
-  if (thread >= kCellThreads) {
-    if (thread > kCellThreads) return;
+  if (thread == kFetcher) {
     unsigned piece = 0;
     for (int done = 0; done < part.count; ++done) {
       for (int tile = 0; tile < plan.tiles; ++tile) {
@@ -58,12 +58,17 @@ __global__ void __launch_bounds__(kThreads, 1)
         FetchTile(shared, space.Tile(done % 2, tile), chunks, &piece);
       }
     }
-    return;
   }
+  if (thread == kAnnouncer) {
+    for (int i = 0; i < (part.count + 1) * plan.tiles; ++i) Announce(&shared.written, i, space.Counter(i % plan.tiles));
+  }
+  if (thread >= kCellThreads) return;
 
   using Vector = Halves<kOf>;
   using Cells = Floats<kOf>;
-  const auto at = [&](auto* tensor, int64_t index) { return reinterpret_cast<Vector*>(static_cast<Half*>(tensor) + index); };
+  const auto at = [](void* tensor, int64_t index) {
+    return reinterpret_cast<Vector*>(static_cast<Half*>(tensor) + index);
+  };
   for (int tile = 0; tile < plan.tiles; ++tile) {
     const int n = first_row + tile * kTile + own_row;
     if (n < batch) {
@@ -74,7 +79,7 @@ __global__ void __launch_bounds__(kThreads, 1)
       }
       *reinterpret_cast<Vector*>(space.Tile(0, tile) + place) = *at(d.last_state, state);
     }
-    ArriveForAll(space.Counter(tile));
+    CountWritten(&shared.written);
   }
   unsigned piece = 0;
   for (int done = 0; done < part.count; ++done) {
@@ -86,7 +91,7 @@ __global__ void __launch_bounds__(kThreads, 1)
       // What does not wait for other blocks.
       Vector projected[4];
       Cells cell;
-      if (t < length) {
+      if (n < batch) {
 #pragma unroll
         for (int gate = 0; gate < 4; ++gate) {
           projected[gate] = *reinterpret_cast<const Vector*>(static_cast<const Half*>(d.projected) +
@@ -96,42 +101,41 @@ __global__ void __launch_bounds__(kThreads, 1)
       }
       float sums[kTile / 2];
       MultiplyTile<kTile>(shared, own, chunks, &piece, sums);
+      SyncCellThreads();  // all have read the sums of the tile before
       ForSums<kTile>(sums, [&](int r, int column, float2 two) {
         *reinterpret_cast<float2*>(shared.sums + r * kSumsWidth + column) = two;
       });
       SyncCellThreads();
-      Vector output;
+      Vector output{}, gates[4];
       if (t < length) {
-        Vector gates[4];
 #pragma unroll
         for (int i = 0; i < kOf; ++i) {
           float inputs[4];
 #pragma unroll
           for (int gate = 0; gate < 4; ++gate) {
-            inputs[gate] = ToFloat(projected[gate].at[i]) +
-                           shared.sums[own_row * kSumsWidth + gate * kUnits + own_column + i];
+            inputs[gate] =
+                projected[gate].Get(i) + shared.sums[own_row * kSumsWidth + gate * kUnits + own_column + i];
           }
           const LstmCell result = ForwardCell<Half>(inputs, cell.at[i]);
           cell.at[i] = result.cell;
-          output.at[i] = FromFloat<Half>(result.output);
+          output.Set(i, result.output);
 #pragma unroll
-          for (int gate = 0; gate < 4; ++gate) gates[gate].at[i] = FromFloat<Half>(result.gates[gate]);
+          for (int gate = 0; gate < 4; ++gate) gates[gate].Set(i, result.gates[gate]);
         }
-        *reinterpret_cast<Vector*>(space.Tile((done + 1) % 2, tile) + place) = output;
-        *reinterpret_cast<Cells*>(d.last_cell + state) = cell;
-        if (clock.IsLast(t, length) || done + 1 == part.count) *at(d.last_state, state) = output;
-        if (d.cells != nullptr) *reinterpret_cast<Cells*>(d.cells + row * units + unit) = cell;
-        if (d.gates != nullptr) {
-#pragma unroll
-          for (int gate = 0; gate < 4; ++gate) *at(d.gates, (row * 4 + gate) * units + unit) = gates[gate];
-        }
-      } else if (n < batch) {  // the state stays, for a reverse direction that has not begun
-        *reinterpret_cast<Vector*>(space.Tile((done + 1) % 2, tile) + place) = *at(d.last_state, state);
-#pragma unroll
-        for (int i = 0; i < kOf; ++i) output.at[i] = FromFloat<Half>(0.0f);
       }
+      if (n < batch) {  // where there is no such frame the state stays, for a reverse direction that has not begun
+        *reinterpret_cast<Vector*>(space.Tile((done + 1) % 2, tile) + place) =
+            t < length ? output : *at(d.last_state, state);
+      }
+      CountWritten(&shared.written);
       if (n < batch) *at(d.output, row * shape.directions * units + unit) = output;
-      ArriveForAll(space.Counter(tile));
+      if (t >= length) continue;
+      *reinterpret_cast<Cells*>(d.last_cell + state) = cell;
+      if (clock.IsLast(t, length) || done + 1 == part.count) *at(d.last_state, state) = output;
+      if (d.cells != nullptr) *reinterpret_cast<Cells*>(d.cells + row * units + unit) = cell;
+      if (d.gates == nullptr) continue;
+#pragma unroll
+      for (int gate = 0; gate < 4; ++gate) *at(d.gates, (row * 4 + gate) * units + unit) = gates[gate];
     }
   }
 }

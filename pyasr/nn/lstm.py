@@ -13,6 +13,7 @@ from pyasr.base.errors import ConfigError
 from pyasr.ops.cuda import is_built
 from pyasr.ops.linear import linear
 from pyasr.ops.lstm import lstm_recurrence
+from pyasr.ops.lstm_cuda import can_launch
 from pyasr.ops.lstm_wavefront import lstm_wavefront, most_layers
 
 CPU_HAS_BF16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
@@ -25,11 +26,13 @@ class LSTM(torch.nn.LSTM):
     backend: "torch"; "native", our recurrence (`pyasr.ops.lstm`), for float32, and on a GPU bfloat16, which differs in
     rounding and in the random draws of the dropout between layers; "auto", whichever is faster by benchmarks/lstm.py:
     native for float32 on the CPU, but torch for sequences of equal lengths without a gradient when they are 8 or more
-    (or, on one thread and with fewer than 512 units, 3 or more), else torch. ConfigError for any other.
+    (or, on one thread and with fewer than 512 units, 3 or more), and native for bfloat16 on a Hopper GPU with 64 to 768
+    units, a multiple of 64; else torch. ConfigError for any other.
 
     Under autocast to bfloat16 on the CPU the large products, three quarters of the work, are in bfloat16; the native
     recurrence keeps its product, gates, cells and outputs in float32, where torch rounds the outputs of every layer. A
-    processor without bfloat16 instructions computes in float32 all the same.
+    processor without bfloat16 instructions computes in float32 all the same. Under autocast on such a GPU all of the
+    native backend is in bfloat16 but sums and cells, and torch's in float32.
     """
 
     def __init__(
@@ -57,19 +60,20 @@ class LSTM(torch.nn.LSTM):
     def forward(self, frames: Any, state: Any = None) -> Any:
         """As `torch.nn.LSTM.forward`; TypeError where the backend is native and cannot run them."""
         data = frames.data if isinstance(frames, PackedSequence) else frames
-        with _autocast_where_it_works(data.device):
-            if not self._is_native(data) or self._is_for_onednn(frames):
+        dtype = self._native_dtype(data)
+        if dtype is None or self._is_for_onednn(frames):
+            with _autocast_where_it_works(data.device):
                 return super().forward(frames, state)
-            if isinstance(frames, PackedSequence):
-                return self._packed(frames, state)
-            if frames.dim() == 2:
-                state = None if state is None else tuple(s.unsqueeze(1) for s in state)
-                outputs, state = self(frames[None], state)
-                return outputs[0], tuple(s.squeeze(1) for s in state)
-            self.check_input(frames, None)
-            lengths = torch.full((frames.shape[0],), frames.shape[1], device=frames.device)
-            outputs, state = self._stack(frames.transpose(0, 1), lengths, state)
-            return outputs.transpose(0, 1), state
+        if isinstance(frames, PackedSequence):
+            return self._packed(frames, state, dtype)
+        if frames.dim() == 2:
+            state = None if state is None else tuple(s.unsqueeze(1) for s in state)
+            outputs, state = self(frames[None], state)
+            return outputs[0], tuple(s.squeeze(1) for s in state)
+        self.check_input(frames, None)
+        lengths = torch.full((frames.shape[0],), frames.shape[1], device=frames.device)
+        outputs, state = self._stack(frames.transpose(0, 1).to(dtype), lengths, state)
+        return outputs.transpose(0, 1), state
 
     def padded(self, frames: Tensor, lengths: Tensor) -> Tensor:
         """Outputs (N, T, H or 2 H) of sequences (N, T, D) of which the first `lengths` (N,) frames count.
@@ -78,29 +82,38 @@ class LSTM(torch.nn.LSTM):
         backward direction reading each sequence from its own end: torch runs packed sequences of unequal
         lengths step by step, which takes two to three times as long on a CPU.
         """
-        with _autocast_where_it_works(frames.device):
-            if not self._is_native(frames):
+        dtype = self._native_dtype(frames)
+        if dtype is None:
+            with _autocast_where_it_works(frames.device):
                 return self._layers(frames, _reversal(lengths, frames))
-            lengths = lengths.to(frames.device, torch.int64, non_blocking=True)
-            return self._stack(_without_padding(frames.transpose(0, 1), lengths), lengths, None)[0].transpose(0, 1)
+        lengths = lengths.to(frames.device, torch.int64, non_blocking=True)
+        hidden = _without_padding(frames.transpose(0, 1), lengths).to(dtype)
+        return self._stack(hidden, lengths, None)[0].transpose(0, 1)
 
-    def _is_native(self, frames: Tensor) -> bool:
+    def _native_dtype(self, frames: Tensor) -> torch.dtype | None:
+        """In which the native backend computes them; None: torch does."""
         if self.backend == "torch":
-            return False
-        kind = frames.device.type
+            return None
+        kind, weights = frames.device.type, self.weight_hh_l0.dtype
         on_cpu, on_gpu = kind == "cpu", kind == "cuda" and is_built()
         cast = torch.get_autocast_dtype(kind) if (on_cpu or on_gpu) and torch.is_autocast_enabled(kind) else None
-        dtypes, casts = (torch.float32, torch.bfloat16) if on_gpu else (torch.float32,), (None,)
-        if on_cpu:
-            casts = (None, torch.bfloat16)
-        able = (on_cpu or on_gpu) and frames.dtype == self.weight_hh_l0.dtype and frames.dtype in dtypes
-        if self.backend == "native" and not (able and cast in casts):
+        on_hopper = on_gpu and can_launch(frames.device, self.hidden_size, 1 + self.bidirectional)
+        dtype = None
+        if cast is None and frames.dtype == weights and weights in (torch.float32, torch.bfloat16):
+            dtype = weights if on_gpu or (on_cpu and weights == torch.float32) else None
+        elif cast == torch.bfloat16 and on_cpu and frames.dtype == weights == torch.float32:
+            dtype = torch.float32
+        elif cast == torch.bfloat16 and on_hopper:
+            dtype = torch.bfloat16
+        if self.backend == "native" and dtype is None:
             raise TypeError(
                 "the native LSTM is for float32 on the CPU, also under autocast to bfloat16, and float32 or bfloat16 on"
-                f" a GPU where pyasr was built with CUDA, without autocast, not for {frames.dtype} on {kind} with"
-                f" weights of {self.weight_hh_l0.dtype}{'' if cast is None else f' under autocast to {cast}'}"
+                " a GPU where pyasr was built with CUDA, under autocast to bfloat16 on a Hopper GPU with 64 to 768"
+                f" units, a multiple of 64, not for {frames.dtype} on {kind} with weights of"
+                f" {weights}{'' if cast is None else f' under autocast to {cast}'}"
             )
-        return able and cast in casts and (on_cpu or self.backend == "native")
+        faster = on_cpu or (on_hopper and dtype == torch.bfloat16)
+        return dtype if faster or self.backend == "native" else None
 
     def _is_for_onednn(self, frames: Any) -> bool:
         """Whether "auto" leaves to torch what the native backend can do, too.
@@ -117,73 +130,69 @@ class LSTM(torch.nn.LSTM):
         least = 3 if self.hidden_size < 512 and torch.get_num_threads() == 1 else 8
         return len(frames) >= least
 
-    def _packed(self, packed: PackedSequence, state: Any) -> Any:
+    def _packed(self, packed: PackedSequence, state: Any, dtype: torch.dtype) -> Any:
         """In the packed order, which is that of descending lengths."""
         self.check_input(packed.data, packed.batch_sizes)
         frames, lengths = pad_packed_sequence(PackedSequence(packed.data, packed.batch_sizes))
         lengths = lengths.to(frames.device, non_blocking=True)
         if state is not None:
             state = self.permute_hidden(state, packed.sorted_indices)
-        outputs, state = self._stack(frames, lengths, state)
+        outputs, state = self._stack(frames.to(dtype), lengths, state)
         data = outputs[_inside(frames.shape[0], lengths)]  # time by time: the order of packed data
         outputs = PackedSequence(data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
         return outputs, self.permute_hidden(state, packed.unsorted_indices)
 
     def _stack(self, hidden: Tensor, lengths: Tensor, state: Any) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """All layers on frames (T, N, D): outputs (T, N, H or 2 H) and the final states."""
-        directions = ("", "_reverse") if self.bidirectional else ("",)
-        shape = (self.num_layers * len(directions), hidden.shape[1], self.hidden_size)
+        directions = 1 + self.bidirectional
+        shape = (self.num_layers * directions, hidden.shape[1], self.hidden_size)
         if state is None:
             state = (hidden.new_zeros(shape),) * 2
         for name, tensor in zip(("hx[0]", "hx[1]"), state):
             if tuple(tensor.shape) != shape:
                 raise RuntimeError(f"Expected {name} size {shape}, got {tuple(tensor.shape)}")  # torch's own words
-        if self._is_wavefront(hidden):
-            return self._wavefront(hidden, lengths, state)
-        # Under autocast the input product and its gradients are bfloat16; the recurrence takes and gives float32.
-        bf16, last = hidden.device.type == "cpu" and torch.is_autocast_enabled("cpu"), []
-        for layer in range(self.num_layers):
-            if layer and self.dropout:
-                hidden = torch.nn.functional.dropout(hidden, self.dropout, self.training)
-            suffixes = [f"_l{layer}{direction}" for direction in directions]
-            projected = [
-                linear(
-                    hidden,
-                    getattr(self, f"weight_ih{suffix}"),
-                    getattr(self, f"bias_ih{suffix}") + getattr(self, f"bias_hh{suffix}"),
-                ).to(hidden.dtype)
-                for suffix in suffixes
-            ]
-            own = slice(layer * len(directions), (layer + 1) * len(directions))
-            weights = [getattr(self, f"weight_hh{suffix}") for suffix in suffixes]
-            h_0, c_0 = (tensor[own] for tensor in state)
-            hidden, h_n, c_n = lstm_recurrence(projected, weights, h_0, c_0.float(), lengths, bf16)
-            last.append((h_n, c_n.to(c_0.dtype)))
-        return hidden, tuple(torch.cat(tensors) for tensors in zip(*last))
+        h_0, c_0 = state[0].to(hidden.dtype), state[1].float()
+        last, at_once = [], self._layers_at_once(hidden)
+        with _autocast_of_native(hidden.device):
+            for first in range(0, self.num_layers, at_once):
+                layers = range(first, min(first + at_once, self.num_layers))
+                own = slice(layers.start * directions, layers.stop * directions)
+                if first and self.dropout:
+                    hidden = torch.nn.functional.dropout(hidden, self.dropout, self.training)
+                if at_once > 1:
+                    weights = [self._weights(f"l{layer}", hidden.dtype) for layer in layers]
+                    results = lstm_wavefront(hidden, *map(list, zip(*weights)), h_0[own], c_0[own], lengths)
+                else:
+                    results = self._recurrence(hidden, first, h_0[own], c_0[own], lengths)
+                hidden, *final = results
+                last.append(final)
+        h_n, c_n = (torch.cat(tensors) for tensors in zip(*last))
+        return hidden, (h_n, c_n.to(state[1].dtype))
 
-    def _is_wavefront(self, frames: Tensor) -> bool:
-        """Whether layers run beside each other."""
+    def _recurrence(
+        self, hidden: Tensor, layer: int, h_0: Tensor, c_0: Tensor, lengths: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One layer: outputs and final states."""
+        # Under autocast on the CPU the input product and its gradients are bfloat16; the recurrence takes and gives
+        # float32.
+        bf16 = hidden.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+        suffixes = [f"l{layer}", f"l{layer}_reverse"][: len(h_0)]
+        weight_ih, weight_hh, bias = zip(*(self._weights(suffix, hidden.dtype) for suffix in suffixes))
+        projected = [linear(hidden, w, b).to(hidden.dtype) for w, b in zip(weight_ih, bias)]
+        return lstm_recurrence(projected, list(weight_hh), h_0, c_0, lengths, bf16)
+
+    def _weights(self, suffix: str, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+        """weight_ih, weight_hh and the sum of both biases."""
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        weight_ih, weight_hh, bias_ih, bias_hh = (getattr(self, f"{name}_{suffix}") for name in names)
+        return weight_ih.to(dtype), weight_hh.to(dtype), (bias_ih + bias_hh).to(dtype)
+
+    def _layers_at_once(self, frames: Tensor) -> int:
+        """How many layers run beside each other, as a wavefront; 1: none do."""
         dropout = self.training and self.dropout
         if not frames.is_cuda or frames.dtype != torch.bfloat16 or self.bidirectional or dropout or not frames.numel():
-            return False
-        return self.num_layers > 1 and _most_layers_at_once(frames.device, self.hidden_size) > 1
-
-    def _wavefront(self, hidden: Tensor, lengths: Tensor, state: Any) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        last, at_once = [], _most_layers_at_once(hidden.device, self.hidden_size)
-        h_0, c_0 = state
-        for first in range(0, self.num_layers, at_once):
-            own = range(first, min(first + at_once, self.num_layers))
-            weight_ih, weight_hh, bias_ih, bias_hh = (
-                [getattr(self, f"{name}_l{layer}") for layer in own]
-                for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-            )
-            bias = [a + b for a, b in zip(bias_ih, bias_hh)]
-            mine = slice(own.start, own.stop)
-            hidden, h_n, c_n = lstm_wavefront(
-                hidden, weight_ih, weight_hh, bias, h_0[mine], c_0[mine].float(), lengths
-            )
-            last.append((h_n, c_n.to(c_0.dtype)))
-        return hidden, tuple(torch.cat(tensors) for tensors in zip(*last))
+            return 1
+        return max(1, most_layers(frames.device, self.hidden_size, self.num_layers))
 
     def _layers(self, hidden: Tensor, reverse: Tensor) -> Tensor:
         for layer in range(self.num_layers):
@@ -202,11 +211,6 @@ class LSTM(torch.nn.LSTM):
         return torch.lstm(frames, (zeros, zeros), weights, True, 1, 0.0, self.training, False, True)[0]
 
 
-@torch.compiler.assume_constant_result
-def _most_layers_at_once(device: torch.device, units: int) -> int:
-    return most_layers(device, units)
-
-
 def _autocast_where_it_works(device: torch.device) -> contextlib.AbstractContextManager[object]:
     """A processor without bf16 instructions has no bf16 LSTM in torch (2.13: RuntimeError from oneDNN): fp32 there.
 
@@ -219,6 +223,11 @@ def _autocast_where_it_works(device: torch.device) -> contextlib.AbstractContext
     else:
         works = kind != "cpu" or CPU_HAS_BF16
     return contextlib.nullcontext() if works else torch.autocast(kind, enabled=False)
+
+
+def _autocast_of_native(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """On a GPU all tensors have been cast."""
+    return torch.autocast("cuda", enabled=False) if device.type == "cuda" else _autocast_where_it_works(device)
 
 
 def _inside(num_frames: int, lengths: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ together), bfloat16 goes step by step, too.
 
 from __future__ import annotations
 
+import functools
 from typing import Literal
 
 import torch
@@ -112,10 +113,18 @@ def backward(
             )
 
 
-def can_launch(device: torch.device, sizes: Sizes, parts: int) -> bool:
-    """Whether `launch` can run so many parts at once, forward and backward."""
-    plans = (cuda.kernels.lstm_hopper_plan(device.index, sizes, parts, backward)[0] for backward in (False, True))
-    return parts <= cuda.kernels.LSTM_MOST_PARTS and all(plans)
+@torch.compiler.assume_constant_result
+def can_launch(device: torch.device, units: int, parts: int) -> bool:
+    """Whether `launch` can run so many parts of so many units at once, forward and backward."""
+    return _can_launch(device.index, units, parts)
+
+
+@functools.lru_cache
+def _can_launch(device: int, units: int, parts: int) -> bool:
+    if not cuda.is_built() or parts > cuda.kernels.LSTM_MOST_PARTS:
+        return False
+    plan = functools.partial(cuda.kernels.lstm_hopper_plan, device, (1, 1, units, 1), parts)
+    return plan(False)[0] > 0 and plan(True)[0] > 0
 
 
 def launch(sizes: Sizes, lengths: Tensor, parts: list[Part], backward: bool, tile: int = 0) -> None:

@@ -8,27 +8,22 @@ the multiprocessors' memory. The recurrence is that of `pyasr.ops.lstm`.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pyasr.ops import cuda, lstm_cuda
+from pyasr.ops import lstm_cuda
 from pyasr.ops.lstm import finish_gradients
 
 # Frames whose time a launch and the input products' start take: what sets the length of stretches.
 _FRAMES_OF_A_LAUNCH = 6
 
 
-@functools.lru_cache
-def most_layers(device: torch.device, units: int) -> int:
-    """How many layers can run at once there; 0 or 1: there is no wavefront."""
-    if not cuda.is_built():
-        return 0
-    most = cuda.kernels.LSTM_MOST_PARTS
-    return next((n for n in range(most, 0, -1) if lstm_cuda.can_launch(device, (1, 1, units, 1), n)), 0)
+def most_layers(device: torch.device, units: int, wanted: int) -> int:
+    """How many of so many layers can run at once there; 0: none, as `pyasr.ops.lstm_cuda.can_launch` says."""
+    return next((n for n in range(wanted, 0, -1) if lstm_cuda.can_launch(device, units, n)), 0)
 
 
 def lstm_wavefront(

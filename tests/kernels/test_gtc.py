@@ -288,6 +288,23 @@ def test_views_on_a_gpu_and_counts_that_stay_there(offset):
 
 
 @on_gpu
+def test_more_than_one_step_a_block_and_one_launch_of_messages():
+    n, seeds = 10_000_003, range(20)
+    total, expected_total = torch.zeros(n, device="cuda"), torch.zeros(n)
+    messages = []
+    for seed in seeds:
+        residual, grad = torch.zeros(n), torch.rand(n, generator=torch.Generator().manual_seed(seed)) - 0.5
+        words, _ = gtc_encode(grad, residual, 0.49)
+        there = torch.zeros(n, device="cuda")
+        found, count = gtc_encode(grad.cuda(), there, 0.49)
+        assert torch.equal(found[: gtc_count(count)].cpu(), words) and torch.equal(there.cpu(), residual)
+        messages.append(words)
+    gtc_check(gtc_decode_add([words.cuda() for words in messages], 0.49, total))
+    gtc_decode_add(messages, 0.49, expected_total)
+    assert torch.equal(total.cpu(), expected_total)
+
+
+@on_gpu
 def test_steps_on_a_gpu_replay_as_a_graph():
     n = 50_001
     grad, residual, total = normal(n).cuda(), torch.zeros(n, device="cuda"), torch.zeros(n, device="cuda")

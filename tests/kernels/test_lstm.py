@@ -346,7 +346,7 @@ def test_a_wavefront_computes_every_frame_once_and_after_what_it_follows_from():
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_wavefront_errs_at_most_twice_as_far_as_torch(units, layers, frames, batch, whole):
     torch.manual_seed(0)
-    if lstm_wavefront.most_layers(torch.device("cuda", 0), units) < 2:
+    if lstm_wavefront.most_layers(torch.device("cuda", 0), units, 2) < 2:
         pytest.skip("a GPU without wgmma")
     exact = torch.nn.LSTM(24, units, layers, batch_first=True).bfloat16().double()
     ours = LSTM(24, units, layers, backend="native").to("cuda", torch.bfloat16)
@@ -362,7 +362,7 @@ def test_a_wavefront_errs_at_most_twice_as_far_as_torch(units, layers, frames, b
         like = module.weight_hh_l0
         leaves = [s.to(like).requires_grad_() for s in (x, *state)]
         if module is ours:
-            assert ours._is_wavefront(leaves[0])
+            assert ours._layers_at_once(leaves[0]) > 1
             output, (h_n, c_n) = ours._stack(leaves[0].transpose(0, 1), lengths.cuda(), tuple(leaves[1:]))
         else:
             packed = torch.nn.utils.rnn.pack_padded_sequence(leaves[0], lengths, True, False)
@@ -375,6 +375,37 @@ def test_a_wavefront_errs_at_most_twice_as_far_as_torch(units, layers, frames, b
     for a, b, e in zip(*found, strict=True):
         limit = 2 * (b - e).abs().max() + 2.0**-8 * e.abs().max()
         assert (a - e).abs().max() <= limit, (tuple(e.shape), (a - e).abs().max(), limit)
+
+
+@on_gpu
+@pytest.mark.parametrize("layers, bidirectional", [(3, False), (2, True)])
+def test_autocast_on_a_gpu_computes_in_bfloat16_where_wgmma_is(layers, bidirectional):
+    torch.manual_seed(0)
+    lstm = LSTM(24, 64, layers, bidirectional).cuda()
+    if not lstm_cuda.can_launch(torch.device("cuda", 0), 64, 2):
+        pytest.skip("a GPU without wgmma")
+    frames, lengths = torch.randn(6, 20, 24, device="cuda"), torch.tensor([20, 3, 7, 20, 1, 13])
+    found = []
+    for cast in (True, False):
+        lstm.zero_grad()
+        with torch.autocast("cuda", torch.bfloat16, enabled=cast):
+            output, (h_n, c_n) = lstm(frames)
+            padded = lstm.padded(frames, lengths)
+        assert output.dtype == h_n.dtype == (torch.bfloat16 if cast else torch.float32)
+        padded = torch.where((torch.arange(20) < lengths[:, None])[:, :, None].cuda(), padded.float(), 0)
+        (output.float().square().sum() + padded.square().sum()).backward()
+        found.append([x.detach().float() for x in (output, padded, h_n, c_n, *(p.grad for p in lstm.parameters()))])
+    for half, single in zip(*found):
+        assert (half - single).abs().max() <= 0.02 * single.abs().max()
+
+
+@on_gpu
+def test_torch_compile_takes_a_wavefront_whole():
+    torch.manual_seed(0)
+    lstm = LSTM(24, 64, 3, backend="native").to("cuda", torch.bfloat16)
+    frames = torch.randn(6, 20, 24, device="cuda", dtype=torch.bfloat16)
+    compiled = torch.compile(lstm, backend="aot_eager", fullgraph=True)
+    assert torch.equal(compiled(frames)[0], lstm(frames)[0])
 
 
 @on_gpu
