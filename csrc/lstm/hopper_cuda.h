@@ -1,10 +1,11 @@
 // What the two persistent kernels for Hopper GPUs (sm_90a) share, for .cu files: lstm_cuda.h says what they do.
 //
-// A block holds 128 rows of weights and multiplies them, for each frame, by a tile of sequences on the tensor cores
-// (wgmma): sums (128, kTile) += weights (128, H) x states (kTile, H)^T. Two warpgroups take 64 rows each, and compute the
-// cells. A thread of one more warp fetches the states. They lie in global memory as shared memory is to have them:
-// pieces of 64 columns, (kTile, 64), with the 128-byte swizzle, one bulk copy a piece. A thread of another warp tells
-// the other blocks when a tile is done: it has to wait until all that was written has arrived.
+// A block holds 128 rows of weights and multiplies them, for each frame, by tiles of sequences on the tensor cores
+// (wgmma): sums (128, kTile) = weights (128, H) x states (kTile, H)^T. Its warpgroups have roles, so that all goes on at
+// once: two multiply, 64 rows each; one computes cells from the sums, which lie in shared memory, and writes states for
+// the other blocks; one thread fetches such states, and one tells the other blocks when a tile is done, for which it has
+// to wait until all that was written has arrived. States lie in global memory as shared memory is to have them: pieces
+// of 64 columns, (kTile, 64), with the 128-byte swizzle, one bulk copy a piece.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -22,11 +23,17 @@ constexpr int kRows = 128;         // of weights
 constexpr int kChunk = 64;         // columns: 128 bytes, a swizzled row
 constexpr int kMostChunks = 12;    // up to 768 units
 constexpr int kSumsWidth = 132;    // floats: neither writing nor reading the sums meets in a bank
-constexpr int kCellThreads = 256;  // two warpgroups, which multiply and compute cells
-constexpr int kFetcher = kCellThreads, kAnnouncer = kFetcher + 32;  // a thread of a warp of its own each
-constexpr int kThreads = kAnnouncer + 32;
 constexpr int kCounterBytes = 128;  // a counter has a cache line of its own
 constexpr int kClusterBlocks = 4;   // backward, one a gate
+
+// Roles by thread.
+constexpr int kMultipliers = 256;  // from 0 on
+constexpr int kCellThreads = 128;  // from kMultipliers on
+constexpr int kFetcher = kMultipliers + kCellThreads, kAnnouncer = kFetcher + 32;
+constexpr int kThreads = 512;
+// Registers a thread; 128 at the start.
+constexpr int kMultiplierRegisters = 136, kCellRegisters = 200, kOtherRegisters = 40;
+static_assert(2 * kMultiplierRegisters + kCellRegisters + kOtherRegisters <= 512);
 
 // Tiles of 64, 32 and 16 sequences. Shared memory cannot hold all weights of 768 units beside a ring of pieces that is
 // long enough for the L2 cache's latency: some chunks of each warpgroup's weights stay in its registers.
@@ -43,8 +50,8 @@ struct alignas(1024) Shared {
   Half ring[kSlots<kTile>][kTile * kChunk];
   float sums[kTile * kSumsWidth];
   uint64_t full[kSlots<kTile>], empty[kSlots<kTile>];
-  uint64_t sums_full, sums_free;  // backward: of the cluster's blocks
-  unsigned written;               // warps that have written a tile for the other blocks, over all tiles
+  uint64_t sums_full, sums_free;
+  unsigned written;  // warps that have written a tile for the other blocks, over all tiles
 };
 static_assert(sizeof(Shared<64>) <= 232448 && sizeof(Shared<32>) <= 232448 && sizeof(Shared<16>) <= 232448);
 
@@ -73,6 +80,11 @@ __device__ __forceinline__ void ArriveAt(uint64_t* barrier) {
 __device__ __forceinline__ void ArriveExpecting(uint64_t* barrier, unsigned bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(AddressOf(barrier)), "r"(bytes)
                : "memory");
+}
+// By a whole warp, once.
+__device__ __forceinline__ void ArriveOfWarp(uint64_t* barrier) {
+  __syncwarp();
+  if (threadIdx.x % 32 == 0) ArriveAt(barrier);
 }
 // Until the phase of this parity is over. A new barrier is as if one of parity 1 had been.
 __device__ __forceinline__ void WaitAt(uint64_t* barrier, unsigned parity) {
@@ -105,6 +117,15 @@ __device__ __forceinline__ void SendToBlock(float* p, uint64_t* barrier, unsigne
 __device__ __forceinline__ void SyncCellThreads() { asm volatile("bar.sync 1, %0;" ::"n"(kCellThreads) : "memory"); }
 __device__ __forceinline__ void SyncCluster() {
   asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+
+template <int kRegisters>
+__device__ __forceinline__ void TakeRegisters() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+template <int kRegisters>
+__device__ __forceinline__ void GiveRegistersBack() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
 }
 
 // Between ordinary accesses and those of bulk copies and tensor cores.
@@ -160,13 +181,26 @@ PYASR_WGMMA(64, PYASR_N32, "%32", "%33", "%34", "%32,%33,%34,%35", "%36", "%37",
 #undef PYASR_N8
 #undef PYASR_D8
 
+// By one thread. sums_full: arrivals when a tile's sums are there; sums_free: when they have been read.
+template <int kTile>
+__device__ __forceinline__ void InitShared(Shared<kTile>& shared, unsigned sums_full, unsigned sums_free) {
+  for (int i = 0; i < kSlots<kTile>; ++i) {
+    InitBarrier(&shared.full[i], 1);
+    InitBarrier(&shared.empty[i], kMultipliers / 32);
+  }
+  InitBarrier(&shared.sums_full, sums_full);
+  InitBarrier(&shared.sums_free, sums_free);
+  shared.written = 0;
+  FenceShared();
+}
+
 // A warpgroup's 64 rows of the first chunks of the weights, as wgmma takes them from registers.
 template <int kTile>
 struct OwnWeights {
   unsigned chunk[kOwnChunks<kTile>][kChunk / 16][4];
 };
 
-// By all threads of the block: the weights of `chunks` chunks. weight(row, column) is one element of (128, H).
+// By all threads of the block: the weights of `chunks` chunks, of which fill(chunk, to) writes one.
 template <int kTile, typename F>
 __device__ __forceinline__ void LoadWeights(Shared<kTile>& shared, int chunks, const F& fill, OwnWeights<kTile>* own) {
   static_assert(sizeof shared.ring >= kRows * kChunk * sizeof(Half));
@@ -177,7 +211,7 @@ __device__ __forceinline__ void LoadWeights(Shared<kTile>& shared, int chunks, c
     if (c >= chunks) break;  // the same for all
     fill(c, staged);
     __syncthreads();
-    if (thread < kCellThreads) {
+    if (thread < kMultipliers) {
 #pragma unroll
       for (int k = 0; k < kChunk / 16; ++k) {
 #pragma unroll
@@ -192,7 +226,7 @@ __device__ __forceinline__ void LoadWeights(Shared<kTile>& shared, int chunks, c
   for (int c = kOwnChunks<kTile>; c < chunks; ++c) fill(c, shared.weights[c - kOwnChunks<kTile>]);
 }
 
-// By the two warpgroups: the sums of one tile, from the next pieces of the ring; `piece` counts them.
+// By the multipliers: the sums of one tile, from the next pieces of the ring; `piece` counts them.
 template <int kTile>
 __device__ __forceinline__ void MultiplyTile(Shared<kTile>& shared, const OwnWeights<kTile>& own, int chunks,
                                              unsigned* piece, float (&d)[kTile / 2]) {
@@ -256,14 +290,15 @@ __device__ __forceinline__ void FetchTile(Shared<kTile>& shared, const Half* pie
   }
 }
 
-// By a whole warp, when it has written its part of a tile for the other blocks.
-__device__ __forceinline__ void CountWritten(unsigned* written) {
+// By a whole warp, when it has written its part of so many tiles for the other blocks. No warp may be a tile ahead of one
+// that has not counted.
+__device__ __forceinline__ void CountWritten(unsigned* written, unsigned tiles) {
   __syncwarp();
   if (threadIdx.x % 32 != 0) return;
-  asm volatile("red.release.cta.shared::cta.add.u32 [%0], 1;" ::"r"(AddressOf(written)) : "memory");
+  asm volatile("red.release.cta.shared::cta.add.u32 [%0], %1;" ::"r"(AddressOf(written)), "r"(tiles) : "memory");
 }
 
-// By the announcer: when all warps have written their parts of tile number `tile` over all tiles, counts for all blocks.
+// By the announcer: when all cell threads have written tile number `tile` over all tiles, counts for all blocks.
 __device__ __forceinline__ void Announce(const unsigned* written, unsigned tile, unsigned* counter) {
   unsigned count;
   do {
@@ -281,7 +316,24 @@ __device__ __forceinline__ void WaitForAll(const unsigned* counter, unsigned tar
   FenceGlobal();
 }
 
-// --- some units of a sequence, next to each other ---
+// --- cells ---
+
+// Which cells of a tile a cell thread computes: of `kPasses` rows, kRowsAtOnce apart, kOf units next to each other.
+template <int kTile>
+struct CellsOf {
+  static constexpr int kOf = kTile >= 32 ? 8 : 4;
+  static constexpr int kPerRow = kUnits / kOf, kRowsAtOnce = kCellThreads / kPerRow, kPasses = kTile / kRowsAtOnce;
+  int row, column;  // of the first pass, in the tile and among the block's units
+
+  __device__ CellsOf() {
+    const int thread = static_cast<int>(threadIdx.x) - kMultipliers;
+    row = thread / kPerRow, column = thread % kPerRow * kOf;
+  }
+  // Where the sums of a gate begin in shared memory.
+  __device__ int Sum(int pass, int gate) const {
+    return (row + pass * kRowsAtOnce) * kSumsWidth + gate * kUnits + column;
+  }
+};
 
 // bfloat16, in pairs: one by one they would take a register each.
 template <int kSize>
@@ -298,9 +350,33 @@ struct alignas(kSize * 2) Halves {
   }
 };
 template <int kSize>
-struct alignas(kSize >= 4 ? 16 : 8) Floats {
+struct alignas(16) Floats {
   float at[kSize];
 };
+
+template <int kSize>
+__device__ __forceinline__ Halves<kSize> LoadHalves(const void* tensor, int64_t index) {
+  return *reinterpret_cast<const Halves<kSize>*>(static_cast<const Half*>(tensor) + index);
+}
+template <int kSize>
+__device__ __forceinline__ void Store(void* tensor, int64_t index, const Halves<kSize>& values) {
+  *reinterpret_cast<Halves<kSize>*>(static_cast<Half*>(tensor) + index) = values;
+}
+template <int kSize>
+__device__ __forceinline__ Floats<kSize> LoadFloats(const float* tensor, int64_t index) {
+  return *reinterpret_cast<const Floats<kSize>*>(tensor + index);
+}
+template <int kSize>
+__device__ __forceinline__ void Store(float* tensor, int64_t index, const Floats<kSize>& values) {
+  *reinterpret_cast<Floats<kSize>*>(tensor + index) = values;
+}
+
+__device__ __forceinline__ void Prefetch(const void* tensor, int64_t index) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(static_cast<const Half*>(tensor) + index));
+}
+__device__ __forceinline__ void Prefetch(const float* tensor, int64_t index) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(tensor + index));
+}
 
 }  // namespace hopper
 }  // namespace pyasr

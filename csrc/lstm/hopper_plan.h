@@ -24,33 +24,46 @@ struct LstmParts {
 // What blocks exchange, in global memory: counters of those that have arrived, and for each part and group the tiles'
 // pieces, of which there are two, written in turns.
 struct Scratch {
-  const LstmHopperPlan& plan;
-  int chunks;
+  int64_t tile_size;
   unsigned* counters;
   Half* tiles;
 
   static int64_t CounterBytes(const LstmHopperPlan& plan) {
     return int64_t{kCounterBytes} * plan.parts * plan.groups * plan.tiles;
   }
-  static int64_t TileElements(const LstmHopperPlan& plan, int chunks) {
-    return int64_t{plan.operands} * chunks * plan.tile * kChunk;
-  }
-  static int64_t Bytes(const LstmHopperPlan& plan, int chunks) {
-    return CounterBytes(plan) + 2 * plan.parts * plan.groups * plan.tiles * TileElements(plan, chunks) *
-                                    static_cast<int64_t>(sizeof(Half));
+  static int64_t Bytes(const LstmHopperPlan& plan, int64_t units) {
+    const int64_t tile_bytes = plan.operands * plan.tile * units * static_cast<int64_t>(sizeof(Half));
+    return CounterBytes(plan) + 2 * plan.parts * plan.groups * plan.tiles * tile_bytes;
   }
 
   // Of this block's part and group.
-  __device__ Scratch(const LstmHopperPlan& plan, unsigned char* memory, int chunks) : plan(plan), chunks(chunks) {
+  __device__ Scratch(const LstmHopperPlan& plan, unsigned char* memory, int units)
+      : tile_size(static_cast<int64_t>(plan.operands) * plan.tile * units) {
     const int64_t first_tile = (blockIdx.z * gridDim.y + blockIdx.y) * plan.tiles;
-    const int64_t bytes = int64_t{kCounterBytes} * gridDim.z * gridDim.y * plan.tiles;
+    const int64_t counter_bytes = static_cast<int64_t>(kCounterBytes) * gridDim.z * gridDim.y * plan.tiles;
     counters = reinterpret_cast<unsigned*>(memory + first_tile * kCounterBytes);
-    tiles = reinterpret_cast<Half*>(memory + bytes) + 2 * first_tile * TileSize();
+    tiles = reinterpret_cast<Half*>(memory + counter_bytes) + 2 * first_tile * tile_size;
   }
-  __device__ int64_t TileSize() const { return int64_t{plan.operands} * chunks * plan.tile * kChunk; }
   __device__ unsigned* Counter(int tile) const { return counters + tile * (kCounterBytes / sizeof(unsigned)); }
-  __device__ Half* Tile(int turn, int tile) const { return tiles + (2 * tile + turn) * TileSize(); }
+  __device__ Half* Tile(int turn, int tile) const { return tiles + (2 * tile + turn) * tile_size; }
 };
+
+// By the threads from kFetcher on, of which two have work. `operand`: where what this block multiplies begins in a tile.
+template <int kTile>
+__device__ __forceinline__ void FetchAndAnnounce(Shared<kTile>& shared, const LstmHopperPlan& plan, int count,
+                                                 const Scratch& space, int operand, int chunks) {
+  if (threadIdx.x == kFetcher) {
+    unsigned piece = 0;
+    for (int done = 0; done < count; ++done) {
+      for (int tile = 0; tile < plan.tiles; ++tile) {
+        WaitForAll(space.Counter(tile), (done + 1) * gridDim.x);
+        FetchTile(shared, space.Tile(done % 2, tile) + operand, chunks, &piece);
+      }
+    }
+  } else if (threadIdx.x == kAnnouncer) {
+    for (int i = 0; i < (count + 1) * plan.tiles; ++i) Announce(&shared.written, i, space.Counter(i % plan.tiles));
+  }
+}
 
 inline int DeviceAttribute(cudaDeviceAttr attribute) {
   int device, value;
@@ -60,7 +73,8 @@ inline int DeviceAttribute(cudaDeviceAttr attribute) {
 }
 inline int NumProcessors() { return DeviceAttribute(cudaDevAttrMultiProcessorCount); }
 inline bool IsHopper() {
-  return DeviceAttribute(cudaDevAttrComputeCapabilityMajor) == 9 && DeviceAttribute(cudaDevAttrComputeCapabilityMinor) == 0;
+  return DeviceAttribute(cudaDevAttrComputeCapabilityMajor) == 9 &&
+         DeviceAttribute(cudaDevAttrComputeCapabilityMinor) == 0;
 }
 
 // The best of the ways to share out. `slices`: blocks of a part and group; `operands`: tensors of a tile's rows that
@@ -80,14 +94,14 @@ LstmHopperPlan Plan(const LstmShape& shape, int64_t parts, int slices, int opera
     if (most == 0) continue;
     const int64_t tiles = (tiles_of_batch + std::min(most, tiles_of_batch) - 1) / std::min(most, tiles_of_batch);
     const int64_t groups = (tiles_of_batch + tiles - 1) / tiles;
-    // Cycles of a tile of 768 units: reading weights and states from shared memory, which is as fast as the tensor
-    // cores for tiles of 64; then the cells. A frame waits for other blocks, unless there are other tiles meanwhile.
-    const double work = 1536 + 24.0 * tile + 600 + 6.0 * tile, cost = std::max(tiles * work, work + 3500);
+    // Nanoseconds of a frame of 768 units on an H200: of its tiles where one follows the other, and at the least what
+    // one takes that has to wait for the other blocks.
+    const double cost = std::max(static_cast<double>(tiles) * (1350 + 40 * tile), 3100 + 37.5 * tile);
     if (best.tile != 0 && cost >= least) continue;
     least = cost;
     best = {tile, static_cast<int>(tiles), static_cast<int>(groups), static_cast<int>(tiles) * tile, slices,
             static_cast<int>(parts), operands, 0};
-    best.scratch_bytes = Scratch::Bytes(best, static_cast<int>(shape.units / kChunk));
+    best.scratch_bytes = Scratch::Bytes(best, shape.units);
   }
   return best;
 }
@@ -98,7 +112,8 @@ inline int64_t SharedBytes(int tile) {
 
 template <typename Kernel>
 void AllowShared(Kernel* kernel, int tile) {
-  CheckCuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(SharedBytes(tile))),
+  const int bytes = static_cast<int>(SharedBytes(tile));
+  CheckCuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
             "shared memory of the LSTM");
 }
 

@@ -1,7 +1,7 @@
 // The recurrence of an LSTM layer on a GPU: the results of lstm.h, in float32 or with tensors of bfloat16, whose cells
 // and sums are float32 all the same.
 //
-// Two ways. Step by step: for each frame a product by cuBLAS, which comes from outside, and one pass over gates, cell
+// Three ways. Step by step: for each frame a product by cuBLAS, which comes from outside, and one pass over gates, cell
 // and output (LstmCellForward, LstmCellBackward). A frame then costs two launches and reads all recurrent weights from
 // the L2 cache.
 //
@@ -17,6 +17,18 @@
 //
 // For H = 768 in bfloat16 on 132 multiprocessors, U = 32, N = 64, G = 4: 0.7 us of tensor cores as mma.sync drives
 // them, 1536 cycles (0.9 us) of shared memory, 24 KB a block from the L2 cache: the waiting is as long as the work.
+//
+// The same for Hopper GPUs, by wgmma (LstmHopperForward, LstmHopperBackward; hopper_cuda.h), and for several parts
+// beside each other. A tile of M = 64 sequences and 768 units costs a block, at 1.98 GHz:
+//
+//   tensor cores   2 * 64 * 128 * 768 flops    3072 cycles
+//   shared memory  weights in it 128 KB, states read by two warpgroups 192 KB and written once 96 KB, sums written and
+//                  read 64 KB, what goes through the first cache some 60 KB: 4300 cycles
+//   cells          2048, of 10 exponentials and reciprocals each at 16 a cycle: 1280 cycles
+//   L2 cache       96 KB
+//
+// On an H200 it takes 6900 cycles where a block has four such tiles, with shared memory and the first cache busy for
+// 72 % of the time (ncu), the L2 cache for 57 %, and 5.5 us, 11,000 cycles, where it has one and waits for the others.
 #pragma once
 
 #include <cstdint>

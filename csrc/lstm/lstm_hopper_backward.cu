@@ -10,8 +10,143 @@ namespace pyasr {
 namespace hopper {
 namespace {
 
-using Part = LstmPart<LstmCudaBackward>;
 using Parts = LstmParts<LstmCudaBackward>;
+
+// By the cell threads.
+template <int kTile>
+__device__ __forceinline__ void ComputeCells(const LstmShape& shape, const int64_t* lengths, const LstmHopperPlan& plan,
+                                             const LstmPart<LstmCudaBackward>& part, const Scratch& space,
+                                             Shared<kTile>& shared) {
+  using Own = CellsOf<kTile>;
+  constexpr int kOf = Own::kOf, kPasses = Own::kPasses;
+  const Own own;
+  const LstmCudaBackward& d = part.tensors;
+  const int frames = static_cast<int>(shape.frames), batch = static_cast<int>(shape.batch);
+  const int units = static_cast<int>(shape.units), unit = static_cast<int>(blockIdx.x) * kUnits + own.column;
+  const LstmClock clock{frames, part.reverse};
+  // How many sequences there are for this thread: none where the last cluster has more units than the layer.
+  const int end_row = unit < units ? batch : 0, end = part.first + part.count;
+  const auto row_of = [&](int tile, int pass) {
+    return static_cast<int>(blockIdx.y) * plan.rows + tile * kTile + own.row + pass * Own::kRowsAtOnce;
+  };
+  const int gate_size = units * kTile;  // of a tile
+  int place[kPasses];                   // of the units in a tile's pieces
+  for (int pass = 0; pass < kPasses; ++pass) {
+    place[pass] = unit / kChunk * kTile * kChunk + Swizzled(own.row + pass * Own::kRowsAtOnce, unit % kChunk);
+  }
+
+  for (int tile = 0; tile < plan.tiles; ++tile) {  // the gradients of the frame behind
+#pragma unroll
+    for (int pass = 0; pass < kPasses; ++pass) {
+      const int n = row_of(tile, pass);
+      if (n >= end_row) continue;
+      const int64_t state = static_cast<int64_t>(n) * units + unit;
+      if (end == frames) Store(d.d_first_cell, state, LoadFloats<kOf>(d.d_last_cell, state));
+#pragma unroll
+      for (int gate = 0; gate < 4; ++gate) {
+        Halves<kOf> behind{};
+        if (end < frames) {
+          behind = LoadHalves<kOf>(d.d_projected, ((clock.At(end) * batch + n) * 4 + gate) * units + unit);
+        }
+        Store(space.Tile(0, tile), gate * gate_size + place[pass], behind);
+      }
+    }
+  }
+  SyncCellThreads();
+  CountWritten(&shared.written, plan.tiles);
+  unsigned number = 0;
+  for (int done = 0; done < part.count; ++done) {
+    const int64_t t = clock.At(end - 1 - done), before = clock.Before(t);
+    for (int tile = 0; tile < plan.tiles; ++tile, ++number) {
+      if (threadIdx.x == kMultipliers) ArriveExpecting(&shared.sums_full, kTile * kRows * sizeof(float));
+      // What waits neither for the sums nor for the length.
+      Halves<kOf> gates[kPasses][4], d_output[kPasses];
+      Floats<kOf> cell[kPasses], cell_before[kPasses], d_cell[kPasses];
+      int length[kPasses];
+#pragma unroll
+      for (int pass = 0; pass < kPasses; ++pass) {
+        const int n = row_of(tile, pass);
+        length[pass] = -1;
+        if (n >= end_row) continue;
+        const int64_t row = t * batch + n, state = static_cast<int64_t>(n) * units + unit;
+        length[pass] = static_cast<int>(LengthOf(lengths, n, frames));
+#pragma unroll
+        for (int gate = 0; gate < 4; ++gate) {
+          gates[pass][gate] = LoadHalves<kOf>(d.gates, (row * 4 + gate) * units + unit);
+        }
+        cell[pass] = LoadFloats<kOf>(d.cells, row * units + unit);
+        cell_before[pass] = done + 1 == end ? LoadFloats<kOf>(d.first_cell, state)
+                                            : LoadFloats<kOf>(d.cells, (before * batch + n) * units + unit);
+        d_output[pass] = LoadHalves<kOf>(d.d_output, row * shape.directions * units + unit);
+        d_cell[pass] = LoadFloats<kOf>(d.d_first_cell, state);
+      }
+      // The next ones on their way from memory into the L2 cache.
+      const int next_tile = tile + 1 < plan.tiles ? tile + 1 : 0, next_step = end - 1 - done - (next_tile == 0);
+#pragma unroll
+      for (int pass = 0; pass < kPasses; ++pass) {
+        const int n = row_of(next_tile, pass);
+        if (n >= end_row || next_step < part.first) continue;
+        const int64_t row = clock.At(next_step) * batch + n;
+#pragma unroll
+        for (int gate = 0; gate < 4; ++gate) Prefetch(d.gates, (row * 4 + gate) * units + unit);
+        Prefetch(d.d_output, row * shape.directions * units + unit);
+        if (next_step > 0) Prefetch(d.cells, (clock.At(next_step - 1) * batch + n) * units + unit);
+      }
+      WaitAt(&shared.sums_full, number % 2);
+      Halves<kOf> d_gates[kPasses][4];
+#pragma unroll
+      for (int pass = 0; pass < kPasses; ++pass) {
+        const int n = row_of(tile, pass);
+        const int64_t state = static_cast<int64_t>(n) * units + unit;
+        float d_hidden[kOf];
+        Floats<kOf> sums[4];
+#pragma unroll
+        for (int gate = 0; gate < 4; ++gate) sums[gate] = LoadFloats<kOf>(shared.sums, own.Sum(pass, gate));
+#pragma unroll
+        for (int i = 0; i < kOf; ++i) {
+          d_hidden[i] = (sums[0].at[i] + sums[1].at[i]) + (sums[2].at[i] + sums[3].at[i]) + d_output[pass].Get(i);
+        }
+#pragma unroll
+        for (int gate = 0; gate < 4; ++gate) d_gates[pass][gate] = {};
+        if (t < length[pass]) {
+          if (clock.IsFirst(t, length[pass])) cell_before[pass] = LoadFloats<kOf>(d.first_cell, state);
+          if (clock.IsLast(t, length[pass])) {
+            const Halves<kOf> d_last = LoadHalves<kOf>(d.d_last_state, state);
+#pragma unroll
+            for (int i = 0; i < kOf; ++i) d_hidden[i] += d_last.Get(i);
+          }
+#pragma unroll
+          for (int i = 0; i < kOf; ++i) {
+            const float of_gates[4] = {gates[pass][0].Get(i), gates[pass][1].Get(i), gates[pass][2].Get(i),
+                                       gates[pass][3].Get(i)};
+            const LstmCellGradient gradient =
+                BackwardCell<Half>(of_gates, cell_before[pass].at[i], cell[pass].at[i], d_hidden[i], d_cell[pass].at[i]);
+            d_cell[pass].at[i] = gradient.cell;
+#pragma unroll
+            for (int gate = 0; gate < 4; ++gate) d_gates[pass][gate].Set(i, gradient.gates[gate]);
+          }
+        }
+        if (n >= end_row) continue;
+#pragma unroll
+        for (int gate = 0; gate < 4; ++gate) {
+          Store(space.Tile((done + 1) % 2, tile), gate * gate_size + place[pass], d_gates[pass][gate]);
+        }
+      }
+      CountWritten(&shared.written, 1);
+      ArriveAtCluster(&shared.sums_free);  // so that no warp goes on to the next tile before all have counted this one
+#pragma unroll
+      for (int pass = 0; pass < kPasses; ++pass) {
+        const int n = row_of(tile, pass);
+        if (n >= end_row) continue;
+#pragma unroll
+        for (int gate = 0; gate < 4; ++gate) {
+          Store(d.d_projected, ((t * batch + n) * 4 + gate) * units + unit, d_gates[pass][gate]);
+        }
+        if (t < length[pass]) Store(d.d_first_cell, static_cast<int64_t>(n) * units + unit, d_cell[pass]);
+      }
+    }
+  }
+}
 
 // Block (x, y, z): cluster x / 4 has units 128 (x / 4) on, of which the block computes the cells of 32; sequences
 // plan.rows y on, part z.
@@ -19,158 +154,52 @@ template <int kTile>
 __global__ void __launch_bounds__(kThreads, 1)
     Backward(LstmShape shape, const int64_t* __restrict__ lengths, LstmHopperPlan plan,
              const __grid_constant__ Parts parts, unsigned char* scratch) {
-  constexpr int kOf = kTile * kUnits / kCellThreads;  // units of a sequence that a thread computes
-  constexpr int kPerRow = kUnits / kOf;
   extern __shared__ __align__(1024) unsigned char memory[];
   auto& shared = *reinterpret_cast<Shared<kTile>*>(memory);
-  const Part& part = parts.at[blockIdx.z];
-  const LstmCudaBackward& d = part.tensors;
-  const int frames = static_cast<int>(shape.frames), batch = static_cast<int>(shape.batch);
-  const int units = static_cast<int>(shape.units), chunks = units / kChunk;
-  const LstmClock clock{frames, part.reverse};
-  const int first_row = static_cast<int>(blockIdx.y) * plan.rows;
-  const int thread = threadIdx.x, own_row = thread / kPerRow, own_column = thread % kPerRow * kOf;
-  const unsigned rank = blockIdx.x % kClusterBlocks;  // the gate whose product is this block's
+  const LstmPart<LstmCudaBackward>& part = parts.at[blockIdx.z];
+  const int units = static_cast<int>(shape.units), chunks = units / kChunk, thread = threadIdx.x;
+  const unsigned gate = blockIdx.x % kClusterBlocks;  // whose product is this block's
   const int first_unit = static_cast<int>(blockIdx.x / kClusterBlocks) * kRows;
-  const int unit = static_cast<int>(blockIdx.x) * kUnits + own_column;
-  const Scratch space(plan, scratch, chunks);
-  const int gate_size = chunks * kTile * kChunk;  // of a tile
-  const int place = unit / kChunk * kTile * kChunk + Swizzled(own_row, unit % kChunk);
+  const Scratch space(plan, scratch, units);
 
-  if (thread == 0) {
-    for (int i = 0; i < kSlots<kTile>; ++i) InitBarrier(&shared.full[i], 1), InitBarrier(&shared.empty[i], 8);
-    InitBarrier(&shared.sums_full, 1);
-    InitBarrier(&shared.sums_free, 8 * kClusterBlocks);
-    shared.written = 0;
-    FenceShared();
-  }
+  if (thread == 0) InitShared(shared, 1, kCellThreads / 32 * kClusterBlocks);
   OwnWeights<kTile> own;
   LoadWeights<kTile>(
       shared, chunks,
       [&](int chunk, Half* to) {  // transposed: eight neighbours in memory are units
         for (int i = thread; i < kRows * kChunk / 8; i += kThreads) {
-          const int column = i % kChunk, sum = i / kChunk * 8, from = first_unit + sum;
-          uint4 eight = make_uint4(0, 0, 0, 0);
-          if (from < units) {
-            eight = *reinterpret_cast<const uint4*>(static_cast<const Half*>(d.weight_hh) +
-                                                    (static_cast<int64_t>(rank) * units + chunk * kChunk + column) * units + from);
-          }
-          const Half* const values = reinterpret_cast<const Half*>(&eight);
+          const int column = i % kChunk, sum = i / kChunk * 8, unit = first_unit + sum;
+          const int64_t row = static_cast<int64_t>(gate) * units + chunk * kChunk + column;
+          Halves<8> eight{};
+          if (unit < units) eight = LoadHalves<8>(part.tensors.weight_hh, row * units + unit);
 #pragma unroll
-          for (int u = 0; u < 8; ++u) to[Swizzled(RowOfSum(sum + u), column)] = values[u];
+          for (int u = 0; u < 8; ++u) to[Swizzled(RowOfSum(sum + u), column)] = FromFloat<Half>(eight.Get(u));
         }
       },
       &own);
   FenceShared();
   SyncCluster();
 
-  if (thread == kFetcher) {
+  if (thread >= kFetcher) {
+    GiveRegistersBack<kOtherRegisters>();
+    FetchAndAnnounce(shared, plan, part.count, space, gate * units * kTile, chunks);
+  } else if (thread >= kMultipliers) {
+    TakeRegisters<kCellRegisters>();
+    ComputeCells<kTile>(shape, lengths, plan, part, space, shared);
+  } else {
+    TakeRegisters<kMultiplierRegisters>();
     unsigned piece = 0;
-    for (int done = 0; done < part.count; ++done) {
-      for (int tile = 0; tile < plan.tiles; ++tile) {
-        WaitForAll(space.Counter(tile), (done + 1) * gridDim.x);
-        FetchTile(shared, space.Tile(done % 2, tile) + rank * gate_size, chunks, &piece);
-      }
-    }
-  }
-  if (thread == kAnnouncer) {
-    for (int i = 0; i < (part.count + 1) * plan.tiles; ++i) Announce(&shared.written, i, space.Counter(i % plan.tiles));
-  }
-  if (thread >= kCellThreads) {
-    __syncwarp();
-    SyncCluster();
-    return;
-  }
-
-  using Vector = Halves<kOf>;
-  using Cells = Floats<kOf>;
-  const auto load = [](const void* tensor, int64_t index) {
-    return *reinterpret_cast<const Vector*>(static_cast<const Half*>(tensor) + index);
-  };
-  const auto load_cells = [](const float* tensor, int64_t index) {
-    return *reinterpret_cast<const Cells*>(tensor + index);
-  };
-  const Vector zeros{};
-  const int end = part.first + part.count;
-  for (int tile = 0; tile < plan.tiles; ++tile) {  // the gradients of the frame behind
-    const int n = first_row + tile * kTile + own_row;
-    if (n < batch && unit < units) {
-      const int64_t state = static_cast<int64_t>(n) * units + unit;
-      if (end == frames) *reinterpret_cast<Cells*>(d.d_first_cell + state) = load_cells(d.d_last_cell, state);
-#pragma unroll
-      for (int gate = 0; gate < 4; ++gate) {
-        *reinterpret_cast<Vector*>(space.Tile(0, tile) + gate * gate_size + place) =
-            end == frames ? zeros : load(d.d_projected, ((clock.At(end) * batch + n) * 4 + gate) * units + unit);
-      }
-    }
-    CountWritten(&shared.written);
-  }
-  unsigned piece = 0, exchanged = 0;
-  for (int done = 0; done < part.count; ++done) {
-    const int64_t t = clock.At(end - 1 - done), before = clock.Before(t);
-    for (int tile = 0; tile < plan.tiles; ++tile, ++exchanged) {
-      const int n = first_row + tile * kTile + own_row;
-      const bool mine = n < batch && unit < units;
-      const int length = mine ? static_cast<int>(LengthOf(lengths, n, frames)) : -1;
-      const int64_t row = t * batch + n, state = static_cast<int64_t>(n) * units + unit;
-      // What does not wait for other blocks, nor for the length.
-      Vector gates[4], d_output;
-      Cells cell, cell_before, d_cell;
-      if (mine) {
-#pragma unroll
-        for (int gate = 0; gate < 4; ++gate) gates[gate] = load(d.gates, (row * 4 + gate) * units + unit);
-        cell = load_cells(d.cells, row * units + unit);
-        cell_before = done + 1 == end ? load_cells(d.first_cell, state)
-                                      : load_cells(d.cells, (before * batch + n) * units + unit);
-        d_output = load(d.d_output, row * shape.directions * units + unit);
-        d_cell = load_cells(d.d_first_cell, state);
-      }
-      if (thread == 0) ArriveExpecting(&shared.sums_full, kTile * kRows * sizeof(float));
+    for (int number = 0; number < part.count * plan.tiles; ++number) {
       float sums[kTile / 2];
       MultiplyTile<kTile>(shared, own, chunks, &piece, sums);
-      WaitAt(&shared.sums_free, exchanged % 2 ^ 1);
-      ForSums<kTile>(sums, [&](int r, int column, float2 two) {
-        SendToBlock(shared.sums + r * kSumsWidth + rank * kUnits + column % kUnits, &shared.sums_full, column / kUnits,
-                    two);
+      WaitAt(&shared.sums_free, number % 2 ^ 1);
+      ForSums<kTile>(sums, [&](int row, int column, float2 two) {
+        SendToBlock(shared.sums + row * kSumsWidth + gate * kUnits + column % kUnits, &shared.sums_full,
+                    column / kUnits, two);
       });
-      WaitAt(&shared.sums_full, exchanged % 2);
-      float d_hidden[kOf];
-#pragma unroll
-      for (int i = 0; i < kOf; ++i) {
-        const float* const parts_of_sum = shared.sums + own_row * kSumsWidth + own_column + i;
-        d_hidden[i] = (parts_of_sum[0] + parts_of_sum[kUnits]) + (parts_of_sum[2 * kUnits] + parts_of_sum[3 * kUnits]);
-      }
-      ArriveAtCluster(&shared.sums_free);
-      Vector d_gates[4] = {};
-      if (t < length) {
-        if (clock.IsFirst(t, length)) cell_before = load_cells(d.first_cell, state);
-        const Vector d_last = clock.IsLast(t, length) ? load(d.d_last_state, state) : zeros;
-#pragma unroll
-        for (int i = 0; i < kOf; ++i) {
-          const float of_gates[4] = {gates[0].Get(i), gates[1].Get(i), gates[2].Get(i), gates[3].Get(i)};
-          const LstmCellGradient gradient =
-              BackwardCell<Half>(of_gates, cell_before.at[i], cell.at[i],
-                                 d_output.Get(i) + d_last.Get(i) + d_hidden[i], d_cell.at[i]);
-          d_cell.at[i] = gradient.cell;
-#pragma unroll
-          for (int gate = 0; gate < 4; ++gate) d_gates[gate].Set(i, gradient.gates[gate]);
-        }
-      }
-      if (mine) {
-#pragma unroll
-        for (int gate = 0; gate < 4; ++gate) {
-          *reinterpret_cast<Vector*>(space.Tile((done + 1) % 2, tile) + gate * gate_size + place) = d_gates[gate];
-        }
-      }
-      CountWritten(&shared.written);
-      if (!mine) continue;
-#pragma unroll
-      for (int gate = 0; gate < 4; ++gate) {
-        *reinterpret_cast<Vector*>(static_cast<Half*>(d.d_projected) + (row * 4 + gate) * units + unit) = d_gates[gate];
-      }
-      if (t < length) *reinterpret_cast<Cells*>(d.d_first_cell + state) = d_cell;
     }
   }
+  __syncwarp();
   SyncCluster();  // others may still write here
 }
 

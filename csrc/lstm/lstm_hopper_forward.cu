@@ -6,35 +6,135 @@ namespace pyasr {
 namespace hopper {
 namespace {
 
-using Part = LstmPart<LstmCudaForward>;
 using Parts = LstmParts<LstmCudaForward>;
+
+// By the cell threads.
+template <int kTile>
+__device__ __forceinline__ void ComputeCells(const LstmShape& shape, const int64_t* lengths, const LstmHopperPlan& plan,
+                                             const LstmPart<LstmCudaForward>& part, const Scratch& space,
+                                             Shared<kTile>& shared) {
+  using Own = CellsOf<kTile>;
+  constexpr int kOf = Own::kOf, kPasses = Own::kPasses;
+  const Own own;
+  const LstmCudaForward& d = part.tensors;
+  const int frames = static_cast<int>(shape.frames), batch = static_cast<int>(shape.batch);
+  const int units = static_cast<int>(shape.units), unit = static_cast<int>(blockIdx.x) * kUnits + own.column;
+  const LstmClock clock{frames, part.reverse};
+  const auto row_of = [&](int tile, int pass) {
+    return static_cast<int>(blockIdx.y) * plan.rows + tile * kTile + own.row + pass * Own::kRowsAtOnce;
+  };
+  int place[kPasses];  // of the units in a tile's pieces
+  for (int pass = 0; pass < kPasses; ++pass) {
+    place[pass] = unit / kChunk * kTile * kChunk + Swizzled(own.row + pass * Own::kRowsAtOnce, unit % kChunk);
+  }
+
+  for (int tile = 0; tile < plan.tiles; ++tile) {
+#pragma unroll
+    for (int pass = 0; pass < kPasses; ++pass) {
+      const int n = row_of(tile, pass);
+      if (n >= batch) continue;
+      const int64_t state = static_cast<int64_t>(n) * units + unit;
+      if (part.first == 0) {
+        Store(d.last_state, state, LoadHalves<kOf>(d.first_state, state));
+        Store(d.last_cell, state, LoadFloats<kOf>(d.first_cell, state));
+      }
+      Store(space.Tile(0, tile), place[pass], LoadHalves<kOf>(d.last_state, state));
+    }
+  }
+  SyncCellThreads();
+  CountWritten(&shared.written, plan.tiles);
+  unsigned number = 0;
+  for (int done = 0; done < part.count; ++done) {
+    const int t = static_cast<int>(clock.At(part.first + done));
+    for (int tile = 0; tile < plan.tiles; ++tile, ++number) {
+      // What waits neither for the sums nor for the length.
+      Halves<kOf> projected[kPasses][4];
+      Floats<kOf> cell[kPasses];
+      int length[kPasses];
+#pragma unroll
+      for (int pass = 0; pass < kPasses; ++pass) {
+        const int n = row_of(tile, pass);
+        length[pass] = -1;
+        if (n >= batch) continue;
+        length[pass] = static_cast<int>(LengthOf(lengths, n, frames));
+#pragma unroll
+        for (int gate = 0; gate < 4; ++gate) {
+          projected[pass][gate] =
+              LoadHalves<kOf>(d.projected, ((static_cast<int64_t>(t) * batch + n) * 4 + gate) * units + unit);
+        }
+        cell[pass] = LoadFloats<kOf>(d.last_cell, static_cast<int64_t>(n) * units + unit);
+      }
+      // The next ones on their way from memory into the L2 cache.
+      const int next_tile = tile + 1 < plan.tiles ? tile + 1 : 0, next_step = part.first + done + (next_tile == 0);
+#pragma unroll
+      for (int pass = 0; pass < kPasses; ++pass) {
+        const int n = row_of(next_tile, pass);
+        if (n >= batch || next_step >= part.first + part.count) continue;
+#pragma unroll
+        for (int gate = 0; gate < 4; ++gate) {
+          Prefetch(d.projected, ((clock.At(next_step) * batch + n) * 4 + gate) * units + unit);
+        }
+      }
+      WaitAt(&shared.sums_full, number % 2);
+      Halves<kOf> output[kPasses], gates[kPasses][4];
+#pragma unroll
+      for (int pass = 0; pass < kPasses; ++pass) {
+        const int n = row_of(tile, pass);
+        if (n >= batch) continue;
+        if (t < length[pass]) {
+          Floats<kOf> sums[4];
+#pragma unroll
+          for (int gate = 0; gate < 4; ++gate) sums[gate] = LoadFloats<kOf>(shared.sums, own.Sum(pass, gate));
+#pragma unroll
+          for (int i = 0; i < kOf; ++i) {
+            float inputs[4];
+#pragma unroll
+            for (int gate = 0; gate < 4; ++gate) inputs[gate] = projected[pass][gate].Get(i) + sums[gate].at[i];
+            const LstmCell result = ForwardCell<Half>(inputs, cell[pass].at[i]);
+            cell[pass].at[i] = result.cell;
+            output[pass].Set(i, result.output);
+#pragma unroll
+            for (int gate = 0; gate < 4; ++gate) gates[pass][gate].Set(i, result.gates[gate]);
+          }
+          Store(space.Tile((done + 1) % 2, tile), place[pass], output[pass]);
+        } else {  // the state stays, for a reverse direction that has not begun
+          output[pass] = {};
+          Store(space.Tile((done + 1) % 2, tile), place[pass],
+                LoadHalves<kOf>(d.last_state, static_cast<int64_t>(n) * units + unit));
+        }
+      }
+      CountWritten(&shared.written, 1);
+      ArriveOfWarp(&shared.sums_free);  // so that no warp goes on to the next tile before all have counted this one
+#pragma unroll
+      for (int pass = 0; pass < kPasses; ++pass) {
+        const int n = row_of(tile, pass);
+        if (n >= batch) continue;
+        const int64_t row = static_cast<int64_t>(t) * batch + n, state = static_cast<int64_t>(n) * units + unit;
+        Store(d.output, row * shape.directions * units + unit, output[pass]);
+        if (t >= length[pass]) continue;
+        Store(d.last_cell, state, cell[pass]);
+        if (clock.IsLast(t, length[pass]) || done + 1 == part.count) Store(d.last_state, state, output[pass]);
+        if (d.cells != nullptr) Store(d.cells, row * units + unit, cell[pass]);
+        if (d.gates == nullptr) continue;
+#pragma unroll
+        for (int gate = 0; gate < 4; ++gate) Store(d.gates, (row * 4 + gate) * units + unit, gates[pass][gate]);
+      }
+    }
+  }
+}
 
 // Block (x, y, z): units 32 x on, sequences plan.rows y on, part z.
 template <int kTile>
 __global__ void __launch_bounds__(kThreads, 1)
     Forward(LstmShape shape, const int64_t* __restrict__ lengths, LstmHopperPlan plan,
             const __grid_constant__ Parts parts, unsigned char* scratch) {
-  constexpr int kOf = kTile * kUnits / kCellThreads;  // units of a sequence that a thread computes
-  constexpr int kPerRow = kUnits / kOf;
   extern __shared__ __align__(1024) unsigned char memory[];
   auto& shared = *reinterpret_cast<Shared<kTile>*>(memory);
-  const Part& part = parts.at[blockIdx.z];
-  const LstmCudaForward& d = part.tensors;
-  const int frames = static_cast<int>(shape.frames), batch = static_cast<int>(shape.batch);
-  const int units = static_cast<int>(shape.units), chunks = units / kChunk;
-  const LstmClock clock{frames, part.reverse};
-  const int first_row = static_cast<int>(blockIdx.y) * plan.rows;
-  const int thread = threadIdx.x, own_row = thread / kPerRow, own_column = thread % kPerRow * kOf;
-  const int unit = static_cast<int>(blockIdx.x) * kUnits + own_column;
-  const Scratch space(plan, scratch, chunks);
-  // Where this thread's units of a tile go, in a tile's pieces.
-  const int place = unit / kChunk * kTile * kChunk + Swizzled(own_row, unit % kChunk);
+  const LstmPart<LstmCudaForward>& part = parts.at[blockIdx.z];
+  const int units = static_cast<int>(shape.units), chunks = units / kChunk, thread = threadIdx.x;
+  const Scratch space(plan, scratch, units);
 
-  if (thread == 0) {
-    for (int i = 0; i < kSlots<kTile>; ++i) InitBarrier(&shared.full[i], 1), InitBarrier(&shared.empty[i], 8);
-    shared.written = 0;
-    FenceShared();
-  }
+  if (thread == 0) InitShared(shared, kMultipliers / 32, kCellThreads / 32);
   OwnWeights<kTile> own;
   LoadWeights<kTile>(
       shared, chunks,
@@ -43,99 +143,30 @@ __global__ void __launch_bounds__(kThreads, 1)
           const int row = i / (kChunk / 8), column = i % (kChunk / 8) * 8, sum = SumOfRow(row);
           const int64_t gate_unit = sum / kUnits * units + blockIdx.x * kUnits + sum % kUnits;
           *reinterpret_cast<uint4*>(to + Swizzled(row, column)) = *reinterpret_cast<const uint4*>(
-              static_cast<const Half*>(d.weight_hh) + gate_unit * units + chunk * kChunk + column);
+              static_cast<const Half*>(part.tensors.weight_hh) + gate_unit * units + chunk * kChunk + column);
         }
       },
       &own);
   FenceShared();
   __syncthreads();
 
-  if (thread == kFetcher) {
+  if (thread >= kFetcher) {
+    GiveRegistersBack<kOtherRegisters>();
+    FetchAndAnnounce(shared, plan, part.count, space, 0, chunks);
+  } else if (thread >= kMultipliers) {
+    TakeRegisters<kCellRegisters>();
+    ComputeCells<kTile>(shape, lengths, plan, part, space, shared);
+  } else {
+    TakeRegisters<kMultiplierRegisters>();
     unsigned piece = 0;
-    for (int done = 0; done < part.count; ++done) {
-      for (int tile = 0; tile < plan.tiles; ++tile) {
-        WaitForAll(space.Counter(tile), (done + 1) * gridDim.x);
-        FetchTile(shared, space.Tile(done % 2, tile), chunks, &piece);
-      }
-    }
-  }
-  if (thread == kAnnouncer) {
-    for (int i = 0; i < (part.count + 1) * plan.tiles; ++i) Announce(&shared.written, i, space.Counter(i % plan.tiles));
-  }
-  if (thread >= kCellThreads) return;
-
-  using Vector = Halves<kOf>;
-  using Cells = Floats<kOf>;
-  const auto at = [](void* tensor, int64_t index) {
-    return reinterpret_cast<Vector*>(static_cast<Half*>(tensor) + index);
-  };
-  for (int tile = 0; tile < plan.tiles; ++tile) {
-    const int n = first_row + tile * kTile + own_row;
-    if (n < batch) {
-      const int64_t state = static_cast<int64_t>(n) * units + unit;
-      if (part.first == 0) {
-        *at(d.last_state, state) = *reinterpret_cast<const Vector*>(static_cast<const Half*>(d.first_state) + state);
-        *reinterpret_cast<Cells*>(d.last_cell + state) = *reinterpret_cast<const Cells*>(d.first_cell + state);
-      }
-      *reinterpret_cast<Vector*>(space.Tile(0, tile) + place) = *at(d.last_state, state);
-    }
-    CountWritten(&shared.written);
-  }
-  unsigned piece = 0;
-  for (int done = 0; done < part.count; ++done) {
-    const int t = static_cast<int>(clock.At(part.first + done));
-    for (int tile = 0; tile < plan.tiles; ++tile) {
-      const int n = first_row + tile * kTile + own_row;
-      const int length = n < batch ? static_cast<int>(LengthOf(lengths, n, frames)) : -1;
-      const int64_t row = static_cast<int64_t>(t) * batch + n, state = static_cast<int64_t>(n) * units + unit;
-      // What does not wait for other blocks.
-      Vector projected[4];
-      Cells cell;
-      if (n < batch) {
-#pragma unroll
-        for (int gate = 0; gate < 4; ++gate) {
-          projected[gate] = *reinterpret_cast<const Vector*>(static_cast<const Half*>(d.projected) +
-                                                            (row * 4 + gate) * units + unit);
-        }
-        cell = *reinterpret_cast<const Cells*>(d.last_cell + state);
-      }
+    for (int number = 0; number < part.count * plan.tiles; ++number) {
       float sums[kTile / 2];
       MultiplyTile<kTile>(shared, own, chunks, &piece, sums);
-      SyncCellThreads();  // all have read the sums of the tile before
-      ForSums<kTile>(sums, [&](int r, int column, float2 two) {
-        *reinterpret_cast<float2*>(shared.sums + r * kSumsWidth + column) = two;
+      WaitAt(&shared.sums_free, number % 2 ^ 1);
+      ForSums<kTile>(sums, [&](int row, int column, float2 two) {
+        *reinterpret_cast<float2*>(shared.sums + row * kSumsWidth + column) = two;
       });
-      SyncCellThreads();
-      Vector output{}, gates[4];
-      if (t < length) {
-#pragma unroll
-        for (int i = 0; i < kOf; ++i) {
-          float inputs[4];
-#pragma unroll
-          for (int gate = 0; gate < 4; ++gate) {
-            inputs[gate] =
-                projected[gate].Get(i) + shared.sums[own_row * kSumsWidth + gate * kUnits + own_column + i];
-          }
-          const LstmCell result = ForwardCell<Half>(inputs, cell.at[i]);
-          cell.at[i] = result.cell;
-          output.Set(i, result.output);
-#pragma unroll
-          for (int gate = 0; gate < 4; ++gate) gates[gate].Set(i, result.gates[gate]);
-        }
-      }
-      if (n < batch) {  // where there is no such frame the state stays, for a reverse direction that has not begun
-        *reinterpret_cast<Vector*>(space.Tile((done + 1) % 2, tile) + place) =
-            t < length ? output : *at(d.last_state, state);
-      }
-      CountWritten(&shared.written);
-      if (n < batch) *at(d.output, row * shape.directions * units + unit) = output;
-      if (t >= length) continue;
-      *reinterpret_cast<Cells*>(d.last_cell + state) = cell;
-      if (clock.IsLast(t, length) || done + 1 == part.count) *at(d.last_state, state) = output;
-      if (d.cells != nullptr) *reinterpret_cast<Cells*>(d.cells + row * units + unit) = cell;
-      if (d.gates == nullptr) continue;
-#pragma unroll
-      for (int gate = 0; gate < 4; ++gate) *at(d.gates, (row * 4 + gate) * units + unit) = gates[gate];
+      ArriveOfWarp(&shared.sums_full);
     }
   }
 }
@@ -149,8 +180,9 @@ LstmHopperPlan PlanLstmHopperForward(const LstmShape& shape, int64_t parts, int 
   return Plan(shape, parts, slices, 1, tile, [&](int) { return NumProcessors() / slices; });
 }
 
-void LstmHopperForward(const LstmShape& shape, const int64_t* lengths, const std::vector<LstmPart<LstmCudaForward>>& parts,
-                       int tile, void* scratch, CudaStream stream) {
+void LstmHopperForward(const LstmShape& shape, const int64_t* lengths,
+                       const std::vector<LstmPart<LstmCudaForward>>& parts, int tile, void* scratch,
+                       CudaStream stream) {
   using namespace hopper;
   const LstmHopperPlan plan = PlanLstmHopperForward(shape, static_cast<int64_t>(parts.size()), tile);
   const auto kernel = plan.tile == 64 ? Forward<64> : plan.tile == 32 ? Forward<32> : Forward<16>;

@@ -18,7 +18,7 @@ from pyasr.ops import lstm_cuda
 from pyasr.ops.lstm import finish_gradients
 
 # Frames whose time a launch and the input products' start take: what sets the length of stretches.
-_FRAMES_OF_A_LAUNCH = 6
+_FRAMES_OF_A_LAUNCH = 16
 
 
 def most_layers(device: torch.device, units: int, wanted: int) -> int:
