@@ -1,3 +1,13 @@
+// What a row costs a warp, counted in the machine code for 9.0 (S = 3183, float32, k = 20, per row):
+//
+//   copying 26 vectors a lane into shared memory 220   maximum of them 190   threshold, some 8 steps 260
+//   exponentials, their sum, vectors that reach the threshold 710 (27 each)   candidates 280   sum of the lanes 60
+//   ranks of 25 candidates 210   ids 100   codes 30 (a lane a row)   all 2060
+//
+// So 4 schedulers issue a row in some 520 cycles. An H100 takes 980 to read it at the bandwidth of a copy, which is the
+// bound, as long as enough rows are under way: a row alone takes some 6000 cycles, most of them spent waiting for the
+// result of the instruction before. 12 warps of a multiprocessor are, each with its own row: 37 KB of shared memory and
+// 64 registers a thread for a block of 2.
 #include <algorithm>
 
 #include "base/cuda_check.h"
@@ -9,157 +19,137 @@ namespace {
 
 using namespace topk;
 
+constexpr int kStagedSenones = 8192;  // of rows that a warp takes: of such long ones a multiprocessor holds but 4
+constexpr int kLongTeam = 16;         // warps that share a longer row
+
 // The byte of the ids' part (format.h).
-__device__ uint8_t IdByte(const int* ids, int k, int id_bits, int byte) {
+__device__ uint8_t IdByte(const uint16_t* ids, unsigned k, unsigned id_bits, unsigned byte) {
+  const unsigned begin = 8 * byte;
   uint32_t bits = 0;
-  for (int i = 8 * byte / id_bits; i < k && i * id_bits < 8 * byte + 8; ++i) {
-    const int shift = i * id_bits - 8 * byte;
-    bits |= shift >= 0 ? static_cast<uint32_t>(ids[i]) << shift : static_cast<uint32_t>(ids[i]) >> -shift;
+  for (unsigned i = begin / id_bits; i < k && i * id_bits < begin + 8; ++i) {
+    const unsigned at = i * id_bits, id = ids[i];
+    bits |= at >= begin ? id << (at - begin) : id >> (begin - at);
   }
   return static_cast<uint8_t>(bits);
 }
 
-// One row by the whole team: its ids are written, and what the rest follows from is left in shared for row number
-// `slot`.
-template <typename T, int kWarps, int kVectors>
-__device__ __forceinline__ void PackRow(const T* logits, const TopkFormat& format, int slot, Shared<kWarps>* shared,
-                                        uint8_t* out) {
-  using Threads = Team<kWarps>;
-  const int thread = Threads::Thread(), k = static_cast<int>(format.k), size = static_cast<int>(format.num_senones);
-  Row<T, kWarps, kVectors> row;
-  row.Start(logits, size);
-
-  float groups[4] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
-  row.Load([&](float x, int component) { groups[component] = fmaxf(groups[component], x); });
-  if (thread == 0) shared->num_candidates = 0;
-  float max, threshold;
-  if constexpr (kWarps == 1) {
-    max = MaxOfWarp(fmaxf(fmaxf(groups[0], groups[1]), fmaxf(groups[2], groups[3])));
-    threshold = Threshold(groups, max, k);
-  } else {
-    static_assert(Threads::kThreads % kGroups == 0);
-    constexpr int kLanes = Threads::kThreads / kGroups;
-    float own = fmaxf(fmaxf(groups[0], groups[1]), fmaxf(groups[2], groups[3]));
-#pragma unroll
-    for (int distance = 1; distance < kLanes; distance *= 2) own = fmaxf(own, __shfl_xor_sync(kAll, own, distance));
-    if (thread % kLanes == 0) shared->group[thread / kLanes] = own;
-    __syncthreads();
-    if (thread < 32) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) groups[i] = shared->group[4 * thread + i];
-      max = MaxOfWarp(fmaxf(fmaxf(groups[0], groups[1]), fmaxf(groups[2], groups[3])));
-      threshold = Threshold(groups, max, k);
-      if (thread == 0) shared->max = max, shared->threshold = threshold;
-    }
-    __syncthreads();
-    max = shared->max, threshold = shared->threshold;
-  }
-  Threads::Sync();  // num_candidates is 0
-
-  float parts[4] = {0, 0, 0, 0};
-  row.ForAll([&](float x, int id, int component) {
-    parts[component] += ExpBelow(x, max);
-    if (x >= threshold && row.Has(id)) {
-      const int place = atomicAdd(&shared->num_candidates, 1);
-      if (place < kCapacity) {
-        shared->logit[place] = x;
-        shared->id[place] = id;
-      }
-    }
-  });
-  double sum = SumOfWarp(static_cast<double>(parts[0] + parts[1]) + (parts[2] + parts[3]));
-  if constexpr (kWarps > 1) {
-    if (thread % 32 == 0) shared->partial[thread / 32] = sum;
-  }
-  Threads::Sync();
-  if constexpr (kWarps > 1) {
-    sum = 0;
-    for (int w = 0; w < kWarps; ++w) sum += shared->partial[w];
-  }
-  // NaN among the logits makes the sum NaN. The same for all threads, as what follows from num_candidates is.
-  if (!(max > -INFINITY && max < INFINITY && sum == sum)) {
-    if (thread == 0) shared->head[slot] = 0;
-    Threads::Sync();
-    return;
-  }
-  int num_candidates = shared->num_candidates;
-  if (num_candidates > kCapacity) {
-    Threads::Sync();  // all have read the number, which is about to change
-    SelectExactly<T, kWarps>(logits, size, k, shared);
-    num_candidates = k;
-  }
-  for (int i = thread; i < num_candidates; i += Threads::kThreads) {
-    const float x = shared->logit[i];
-    const int id = shared->id[i];
+// The k best of the candidates, in their order, to `best` and their ids to `out`. By the whole team.
+template <int kWarps>
+__device__ __forceinline__ void WriteBest(Shared<kWarps>* shared, int num_candidates, const TopkFormat& format,
+                                          float* best, uint8_t* out) {
+  constexpr int kThreads = Team<kWarps>::kThreads;
+  const int thread = Team<kWarps>::Thread(), k = static_cast<int>(format.k);
+  for (int i = thread; i < num_candidates; i += kThreads) {
+    const uint64_t key = shared->key[i];
     int rank = 0;
-    for (int j = 0; j < num_candidates; ++j) {
-      const float other = shared->logit[j];
-      rank += other > x || (other == x && shared->id[j] < id);
-    }
+#pragma unroll 4
+    for (int j = 0; j < num_candidates; ++j) rank += shared->key[j] > key;
     if (rank < k) {
-      shared->best[slot][rank] = x;
-      shared->best_id[rank] = id;
+      best[rank] = LogitOf(key);
+      shared->best_id[rank] = static_cast<uint16_t>(IdOf(key));
     }
   }
-  Threads::Sync();
-  if (thread < 32) {
-    double head = 0;
-    for (int i = thread; i < k; i += 32) head += ExpBelow(shared->best[slot][i], max);
-    head = SumOfWarp(head);
-    if (thread == 0) {
-      shared->head[slot] = head;
-      shared->tail[slot] = k == size || sum < head ? 0.0 : sum - head;
-    }
-  }
-  for (int i = thread; i < format.id_bytes; i += Threads::kThreads) {
-    out[i] = IdByte(shared->best_id, k, format.id_bits, i);
-  }
-  Threads::Sync();
+  Team<kWarps>::Sync();
+  for (int i = thread; i < format.id_bytes; i += kThreads) out[i] = IdByte(shared->best_id, k, format.id_bits, i);
 }
 
-// kTeams of kWarps a block.
-template <typename T, int kWarps, int kVectors, int kTeams>
-__global__ void __launch_bounds__(32 * kWarps * kTeams)
-    Pack(const T* __restrict__ logits, int64_t stride, int64_t num_rows, int rows_of_team, TopkFormat format,
-         const TopkLevels* levels, uint8_t* __restrict__ packed) {
-  __shared__ Shared<kWarps> of_teams[kTeams];
-  const int team = static_cast<int>(threadIdx.x) / (32 * kWarps);
-  Shared<kWarps>& shared = of_teams[team];
-  const int64_t first = (static_cast<int64_t>(blockIdx.x) * kTeams + team) * rows_of_team;
-  const int rows = static_cast<int>(min(static_cast<int64_t>(rows_of_team), num_rows - first));  // none: below 0
-  for (int i = 0; i < rows; ++i) {
-    PackRow<T, kWarps, kVectors>(logits + (first + i) * stride, format, i, &shared,
-                                 packed + (first + i) * format.row_bytes);
-  }
-  // A lane a row: the one code of the tail, and the chain of those of the gaps.
-  const int i = Team<kWarps>::Thread();
-  if (i >= rows) return;
-  uint8_t* const row = packed + (first + i) * format.row_bytes;
-  if (shared.head[i] == 0) {
-    for (int j = 0; j < format.row_bytes; ++j) row[j] = kRefusedRow;
+// The codes of a row's tail and gaps, by one thread.
+__device__ __forceinline__ void WriteCodes(const float* best, double sum, const TopkFormat& format,
+                                           const TopkLevels* levels, uint8_t* row) {
+  const int k = static_cast<int>(format.k);
+  if (sum == 0) {
+    for (int i = 0; i < format.row_bytes; ++i) row[i] = kRefusedRow;
     return;
   }
   uint8_t* const codes = row + format.id_bytes;
-  codes[0] = TailCode(shared.tail[i], shared.head[i]);
-  double carry = 0;
-  for (int j = 1; j < format.k; ++j) {
-    codes[j] = static_cast<uint8_t>(levels->NextGapCode(shared.best[i][j - 1], shared.best[i][j], &carry));
+  double head = 1, carry = 0;
+  for (int i = 1; i < k; ++i) {
+    head += ExpBelow(best[i], best[0]);
+    codes[i] = static_cast<uint8_t>(levels->NextGapCode(best[i - 1], best[i], &carry));
+  }
+  codes[0] = TailCode(k == format.num_senones || sum < head ? 0.0 : sum - head, head);
+}
+
+// Of rows that are done: odd, so that no two of them begin in the same bank.
+__host__ __device__ int BestStride(const TopkFormat& format) { return static_cast<int>(format.k) | 1; }
+
+template <typename T, int kWarps>
+__host__ __device__ int StageBytes(const TopkFormat& format) {
+  return kWarps == 1 ? Stage<T>::Bytes(static_cast<int>(format.num_senones)) : 0;
+}
+
+// What a team has beside Shared: the stage, and `best`.
+template <typename T, int kWarps>
+__host__ __device__ int TeamBytes(const TopkFormat& format) {
+  return StageBytes<T, kWarps>(format) + kMostRows * BestStride(format) * static_cast<int>(sizeof(float));
+}
+
+// kTeams of kWarps a block. A team takes consecutive rows, as many as any other. `best` holds the logits of the last
+// kMostRows of them until they are coded, a lane a row: each code of a row waits for the one before it.
+template <typename T, int kWarps, int kTeams>
+__global__ void __launch_bounds__(32 * kWarps * kTeams, 1024 / (32 * kWarps * kTeams))
+    Pack(const T* __restrict__ logits, int64_t stride, int64_t num_rows, TopkFormat format,
+         const TopkLevels* __restrict__ levels, uint8_t* __restrict__ packed) {
+  extern __shared__ __align__(16) char of_block[];
+  __shared__ Shared<kWarps> of_teams[kTeams];
+  const int team = static_cast<int>(threadIdx.x) / (32 * kWarps), thread = Team<kWarps>::Thread();
+  const int k = static_cast<int>(format.k), size = static_cast<int>(format.num_senones);
+  Shared<kWarps>& shared = of_teams[team];
+  char* const stage = of_block + team * TeamBytes<T, kWarps>(format);
+  float* const best = reinterpret_cast<float*>(stage + StageBytes<T, kWarps>(format));
+  const int best_stride = BestStride(format);
+
+  const int64_t teams = static_cast<int64_t>(gridDim.x) * kTeams;
+  const int64_t index = static_cast<int64_t>(blockIdx.x) * kTeams + team;
+  const int64_t first = num_rows * index / teams, last = num_rows * (index + 1) / teams;
+  if constexpr (kWarps == 1) {
+    if (first < last) Stage<T>::Begin(logits + first * stride, size, stage);
+  }
+  int slot = 0;
+  for (int64_t i = first; i < last; ++i) {
+    const T* const row = logits + i * stride;
+    Found found;
+    if constexpr (kWarps == 1) {
+      found = FindCandidates(Stage<T>::Finish(row, size, stage), k, &shared);
+      // The logits are done with: the next ones come while candidates are sorted.
+      if (i + 1 < last) Stage<T>::Begin(row + stride, size, stage);
+    } else {
+      found = FindCandidates(RowAt<T, kWarps>(row, size), k, &shared);
+    }
+    if (thread == 0) shared.sum[slot] = found.sum;
+    if (found.sum != 0) {
+      WriteBest(&shared, found.num_candidates, format, best + slot * best_stride, packed + i * format.row_bytes);
+    }
+    Team<kWarps>::Sync();
+    if (++slot == kMostRows || i + 1 == last) {
+      if (thread < slot) {
+        WriteCodes(best + thread * best_stride, shared.sum[thread], format, levels,
+                   packed + (i + 1 - slot + thread) * format.row_bytes);
+      }
+      Team<kWarps>::Sync();
+      slot = 0;
+    }
   }
 }
 
-template <typename T, int kWarps, int kVectors, int kTeams>
+template <typename T, int kWarps, int kTeams>
 void LaunchTeams(const T* logits, int64_t stride, int64_t rows, const TopkFormat& format, const TopkLevels* levels,
                  uint8_t* packed, CudaStream stream) {
-  int device, processors;
+  const auto kernel = Pack<T, kWarps, kTeams>;
+  constexpr int kThreads = 32 * kWarps * kTeams;
+  const int bytes = kTeams * TeamBytes<T, kWarps>(format);
+  int device, processors, blocks_of_processor;
   CheckCuda(cudaGetDevice(&device), "cudaGetDevice");
   CheckCuda(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device), "number of multiprocessors");
-  // Rather all processors busy than many rows a team.
-  constexpr int kBusy = kWarps == 1 ? 16 : 2;  // teams of a processor
-  const int rows_of_team = static_cast<int>(std::clamp<int64_t>(rows / (kBusy * processors), 1, kMostRows));
-  const int64_t rows_of_block = static_cast<int64_t>(rows_of_team) * kTeams;
-  const auto blocks = static_cast<unsigned>((rows + rows_of_block - 1) / rows_of_block);
-  Pack<T, kWarps, kVectors, kTeams>
-      <<<blocks, 32 * kWarps * kTeams, 0, stream>>>(logits, stride, rows, rows_of_team, format, levels, packed);
+  CheckCuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), "pack_topk's memory");
+  CheckCuda(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                 cudaSharedmemCarveoutMaxShared),
+            "pack_topk's memory");
+  CheckCuda(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks_of_processor, kernel, kThreads, bytes),
+            "pack_topk's blocks");
+  // All at once, and none after them: a second wave of blocks would leave most processors idle at its end.
+  const int64_t blocks = std::min<int64_t>((rows + kTeams - 1) / kTeams, int64_t{processors} * blocks_of_processor);
+  kernel<<<static_cast<unsigned>(blocks), kThreads, bytes, stream>>>(logits, stride, rows, format, levels, packed);
   CheckLaunch("pack_topk");
 }
 
@@ -167,14 +157,7 @@ template <typename T>
 void Launch(const T* logits, int64_t stride, int64_t rows, const TopkFormat& format, const TopkLevels* levels,
             uint8_t* packed, CudaStream stream) {
   if (rows == 0) return;
-  const int64_t vectors = (format.num_senones + 3 + 127) / 128;  // of a warp
-  const auto launch = vectors <= 1    ? LaunchTeams<T, 1, 1, 2>
-                      : vectors <= 3  ? LaunchTeams<T, 1, 3, 2>
-                      : vectors <= 8  ? LaunchTeams<T, 1, 8, 2>
-                      : vectors <= 16 ? LaunchTeams<T, 1, 16, 2>
-                      : vectors <= 26 ? LaunchTeams<T, 1, 26, 2>
-                      : vectors <= 36 ? LaunchTeams<T, 1, 36, 2>
-                                      : LaunchTeams<T, kLongTeam, 0, 1>;
+  const auto launch = format.num_senones <= kStagedSenones ? LaunchTeams<T, 1, 2> : LaunchTeams<T, kLongTeam, 1>;
   launch(logits, stride, rows, format, levels, packed, stream);
 }
 
