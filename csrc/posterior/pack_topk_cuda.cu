@@ -1,13 +1,14 @@
 // What a row costs a warp, counted in the machine code for 9.0 (S = 3183, float32, k = 20, per row):
 //
-//   copying 26 vectors a lane into shared memory 220   maximum of them 190   threshold, some 8 steps 260
-//   exponentials, their sum, vectors that reach the threshold 710 (27 each)   candidates 280   sum of the lanes 60
-//   ranks of 25 candidates 210   ids 100   codes 30 (a lane a row)   all 2060
+//   copy of 26 vectors a lane into shared memory 210   maximum of them 210   threshold, 3 or 4 steps 220
+//   exponentials, their sum, vectors that reach the threshold 710 (27 each)   candidates 230   sum of the lanes 70
+//   ranks of 25 candidates 210   ids 60   codes 35 (a lane a row)   all 1960
 //
-// So 4 schedulers issue a row in some 520 cycles. An H100 takes 980 to read it at the bandwidth of a copy, which is the
-// bound, as long as enough rows are under way: a row alone takes some 6000 cycles, most of them spent waiting for the
-// result of the instruction before. 12 warps of a multiprocessor are, each with its own row: 37 KB of shared memory and
-// 64 registers a thread for a block of 2.
+// So 4 schedulers issue a row in some 490 cycles. An H100 takes 980 to read it at the bandwidth of a copy, which is the
+// bound as long as enough rows are under way: a row alone takes some 5000 cycles, most of them waiting for the result
+// of the instruction before. A multiprocessor has 12 warps at work, each on a row of its own: a block of 2 takes 37 KB
+// of shared memory, and 64 registers a thread. Short rows (S = 284: 1150 instructions, 32 warps) are bound by those
+// parts that do not depend on S.
 #include <algorithm>
 
 #include "base/cuda_check.h"
@@ -22,14 +23,11 @@ using namespace topk;
 constexpr int kStagedSenones = 8192;  // of rows that a warp takes: of such long ones a multiprocessor holds but 4
 constexpr int kLongTeam = 16;         // warps that share a longer row
 
-// The byte of the ids' part (format.h).
+// The byte of the ids' part (format.h). An id has more than 8 bits, so a byte is of two ids at most.
 __device__ uint8_t IdByte(const uint16_t* ids, unsigned k, unsigned id_bits, unsigned byte) {
-  const unsigned begin = 8 * byte;
-  uint32_t bits = 0;
-  for (unsigned i = begin / id_bits; i < k && i * id_bits < begin + 8; ++i) {
-    const unsigned at = i * id_bits, id = ids[i];
-    bits |= at >= begin ? id << (at - begin) : id >> (begin - at);
-  }
+  const unsigned i = 8 * byte / id_bits, before = 8 * byte % id_bits;
+  uint32_t bits = static_cast<uint32_t>(ids[i]) >> before;
+  if (i + 1 < k) bits |= static_cast<uint32_t>(ids[i + 1]) << (id_bits - before);
   return static_cast<uint8_t>(bits);
 }
 
@@ -50,7 +48,9 @@ __device__ __forceinline__ void WriteBest(Shared<kWarps>* shared, int num_candid
     }
   }
   Team<kWarps>::Sync();
-  for (int i = thread; i < format.id_bytes; i += kThreads) out[i] = IdByte(shared->best_id, k, format.id_bits, i);
+  const int id_bytes = static_cast<int>(format.id_bytes);
+#pragma unroll 1
+  for (int i = thread; i < id_bytes; i += kThreads) out[i] = IdByte(shared->best_id, k, format.id_bits, i);
 }
 
 // The codes of a row's tail and gaps, by one thread.

@@ -186,37 +186,45 @@ __device__ __forceinline__ float MaxOf(const float* x) { return fmaxf(fmaxf(x[0]
 
 __device__ __forceinline__ float MaxOfWarp(float x) { return OfOrder(__reduce_max_sync(kAll, OrderOf(x))); }
 
-// By one warp: a number that at least k of the groups' maxima reach, and not many more (select_topk.isa.cc does it
-// likewise); -inf where fewer than k have a finite one.
+// By one warp: a number that at least k of the groups' maxima reach, and not many more; infinity where it finds none, as
+// with fewer than k finite ones. It does as select_topk.isa.cc, but tries three numbers at a time, for each sum over the
+// warp is waited for.
 __device__ __forceinline__ float Threshold(const float* groups, float highest, int k) {
-  const auto reaching = [&](float x) {
-    int count = 0;
+  constexpr unsigned kBits = 10, kMask = (1u << kBits) - 1;
+  float low = -INFINITY, high = highest;  // fewer than k are above high
+  int count = kGroups;                    // that reach low
+  // a > b > c: the highest that k reach becomes low, the one above it high.
+  const auto narrow = [&](float a, float b, float c) {
+    unsigned below_a = 0, below_b = 0, below_c = 0;
 #pragma unroll
-    for (int i = 0; i < 4; ++i) count += groups[i] >= x;
-    return __reduce_add_sync(kAll, count);
-  };
-  float too_high = highest, threshold = -INFINITY;
-#pragma unroll 1
-  for (float step = 4; step < 1e38f; step *= 4) {
-    if (reaching(highest - step) >= k) {
-      threshold = highest - step;
-      break;
+    for (int i = 0; i < 4; ++i) {  // the sign of the difference: fewer instructions than a comparison
+      below_a += __float_as_uint(groups[i] - a) >> 31;
+      below_b += __float_as_uint(groups[i] - b) >> 31;
+      below_c += __float_as_uint(groups[i] - c) >> 31;
     }
-    too_high = highest - step;
-  }
-  if (threshold == -INFINITY) return threshold;
-#pragma unroll 1
-  for (int bisection = 0; bisection < 16; ++bisection) {
-    const float middle = 0.5f * threshold + 0.5f * too_high;
-    const int count = reaching(middle);
-    if (count < k) {
-      too_high = middle;
+    const unsigned below = __reduce_add_sync(kAll, below_a + (below_b << kBits) + (below_c << 2 * kBits));
+    const int of_a = kGroups - (below & kMask), of_b = kGroups - (below >> kBits & kMask);
+    const int of_c = kGroups - (below >> 2 * kBits);
+    if (of_a >= k) {
+      low = a, count = of_a;
+    } else if (of_b >= k) {
+      high = a, low = b, count = of_b;
     } else {
-      threshold = middle;
-      if (count <= k + k / 4) break;
+      high = of_c >= k ? b : c;
+      if (of_c >= k) low = c, count = of_c;
     }
+  };
+#pragma unroll 1
+  for (float step = 4; low == -INFINITY; step *= 64) {
+    if (!(step < 1e37f && highest - 16 * step > -INFINITY)) return INFINITY;
+    narrow(highest - step, highest - 4 * step, highest - 16 * step);
   }
-  return threshold;
+#pragma unroll 1
+  for (int round = 0; round < 8 && count > k + k / 4; ++round) {
+    const float middle = 0.5f * low + 0.5f * high;
+    narrow(0.5f * middle + 0.5f * high, middle, 0.5f * low + 0.5f * middle);
+  }
+  return low;
 }
 
 // How many logits of the team's row pass. For all threads, together.
@@ -234,8 +242,8 @@ __device__ int CountIf(const R& row, Shared<kWarps>* shared, const F& passes) {
   return total;
 }
 
-// Exactly the k best become the candidates: for rows where more than kCapacity reach the threshold (many equal ones).
-// Reads the row some fifty times.
+// Exactly the k best become the candidates: for rows without a threshold, and where more than kCapacity logits reach it
+// (many equal ones). Reads the row some fifty times.
 template <typename T, int kWarps>
 __device__ __noinline__ void SelectExactly(Row<T, kWarps> row, int k, Shared<kWarps>* shared) {
   unsigned kth = 0;  // in the order of OrderOf
@@ -304,7 +312,7 @@ __device__ __forceinline__ void AddCandidates(const Row<T, kWarps>& row, unsigne
       float x[4];
       row.LoadVector(place, x);
 #pragma unroll
-      for (int c = 0; c < 4; ++c) components |= (x[c] >= threshold && row.Has(place + c - row.before)) << c;
+      for (int c = 0; c < 4; ++c) components |= (x[c] >= threshold) << c;
     }
     int at = kCapacity;
     if constexpr (kWarps == 1) {
@@ -360,7 +368,7 @@ __device__ __forceinline__ Found FindCandidates(const Row<T, kWarps>& row, int k
   // NaN among the logits makes the sum NaN. The same for all threads, as what follows from the count is.
   if (!(max > -INFINITY && max < INFINITY && sum == sum)) return {0, 0};
   int num_candidates = *count;
-  if (num_candidates > kCapacity) {
+  if (num_candidates < k || num_candidates > kCapacity) {
     Team<kWarps>::Sync();  // all have read the number, which is about to change
     SelectExactly(row, k, shared);
     Team<kWarps>::Sync();
