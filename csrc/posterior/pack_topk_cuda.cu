@@ -1,14 +1,14 @@
 // What a row costs a warp, counted in the machine code for 9.0 (S = 3183, float32, k = 20, per row):
 //
-//   copy of 26 vectors a lane into shared memory 210   maximum of them 210   threshold, 3 or 4 steps 220
-//   exponentials, their sum, vectors that reach the threshold 710 (27 each)   candidates 230   sum of the lanes 70
-//   ranks of 25 candidates 210   ids 60   codes 35 (a lane a row)   all 1960
+//   copy of 26 vectors a lane into shared memory 220   maximum of them 210   threshold, 3 or 4 steps 220
+//   exponentials, their sum, vectors that reach the threshold 720 (27 each)   candidates 240   sum of the lanes 60
+//   ranks of 25 candidates 210   ids 70   codes 35 (a lane a row)   all 2000
 //
-// So 4 schedulers issue a row in some 490 cycles. An H100 takes 980 to read it at the bandwidth of a copy, which is the
+// So 4 schedulers issue a row in some 500 cycles. An H100 takes 980 to read it at the bandwidth of a copy, which is the
 // bound as long as enough rows are under way: a row alone takes some 5000 cycles, most of them waiting for the result
 // of the instruction before. A multiprocessor has 12 warps at work, each on a row of its own: a block of 2 takes 37 KB
 // of shared memory, and 64 registers a thread. Short rows (S = 284: 1150 instructions, 32 warps) are bound by those
-// parts that do not depend on S.
+// parts that do not depend on S; a long one takes some 1700 instructions for each piece of 4000.
 #include <algorithm>
 
 #include "base/cuda_check.h"
@@ -20,37 +20,14 @@ namespace {
 
 using namespace topk;
 
-constexpr int kStagedSenones = 8192;  // of rows that a warp takes: of such long ones a multiprocessor holds but 4
-constexpr int kLongTeam = 16;         // warps that share a longer row
+constexpr int kWarps = 2;  // of a block
 
 // The byte of the ids' part (format.h). An id has more than 8 bits, so a byte is of two ids at most.
-__device__ uint8_t IdByte(const uint16_t* ids, unsigned k, unsigned id_bits, unsigned byte) {
+__device__ uint8_t IdByte(const uint64_t* best, unsigned k, unsigned id_bits, unsigned byte) {
   const unsigned i = 8 * byte / id_bits, before = 8 * byte % id_bits;
-  uint32_t bits = static_cast<uint32_t>(ids[i]) >> before;
-  if (i + 1 < k) bits |= static_cast<uint32_t>(ids[i + 1]) << (id_bits - before);
+  uint32_t bits = static_cast<uint32_t>(IdOf(best[i])) >> before;
+  if (i + 1 < k) bits |= static_cast<uint32_t>(IdOf(best[i + 1])) << (id_bits - before);
   return static_cast<uint8_t>(bits);
-}
-
-// The k best of the candidates, in their order, to `best` and their ids to `out`. By the whole team.
-template <int kWarps>
-__device__ __forceinline__ void WriteBest(Shared<kWarps>* shared, int num_candidates, const TopkFormat& format,
-                                          float* best, uint8_t* out) {
-  constexpr int kThreads = Team<kWarps>::kThreads;
-  const int thread = Team<kWarps>::Thread(), k = static_cast<int>(format.k);
-  for (int i = thread; i < num_candidates; i += kThreads) {
-    const uint64_t key = shared->key[i];
-    int rank = 0;
-#pragma unroll 4
-    for (int j = 0; j < num_candidates; ++j) rank += shared->key[j] > key;
-    if (rank < k) {
-      best[rank] = LogitOf(key);
-      shared->best_id[rank] = static_cast<uint16_t>(IdOf(key));
-    }
-  }
-  Team<kWarps>::Sync();
-  const int id_bytes = static_cast<int>(format.id_bytes);
-#pragma unroll 1
-  for (int i = thread; i < id_bytes; i += kThreads) out[i] = IdByte(shared->best_id, k, format.id_bits, i);
 }
 
 // The codes of a row's tail and gaps, by one thread.
@@ -73,71 +50,87 @@ __device__ __forceinline__ void WriteCodes(const float* best, double sum, const 
 // Of rows that are done: odd, so that no two of them begin in the same bank.
 __host__ __device__ int BestStride(const TopkFormat& format) { return static_cast<int>(format.k) | 1; }
 
-template <typename T, int kWarps>
-__host__ __device__ int StageBytes(const TopkFormat& format) {
-  return kWarps == 1 ? Stage<T>::Bytes(static_cast<int>(format.num_senones)) : 0;
+// Rows come in pieces of equal length.
+__host__ __device__ int PieceSize(const TopkFormat& format) {
+  const int size = static_cast<int>(format.num_senones), pieces = (size + kLongest - 1) / kLongest;
+  return ((size + pieces - 1) / pieces + 3) / 4 * 4;  // whole vectors, so that all begin as the row does
 }
 
-// What a team has beside Shared: the stage, and `best`.
-template <typename T, int kWarps>
-__host__ __device__ int TeamBytes(const TopkFormat& format) {
-  return StageBytes<T, kWarps>(format) + kMostRows * BestStride(format) * static_cast<int>(sizeof(float));
+// What a warp has beside Shared: the stage, and the logits of the k best of kMostRows rows.
+template <typename T>
+__host__ __device__ int WarpBytes(const TopkFormat& format) {
+  return Stage<T>::Bytes(PieceSize(format)) + kMostRows * BestStride(format) * static_cast<int>(sizeof(float));
 }
 
-// kTeams of kWarps a block. A team takes consecutive rows, as many as any other. `best` holds the logits of the last
-// kMostRows of them until they are coded, a lane a row: each code of a row waits for the one before it.
-template <typename T, int kWarps, int kTeams>
-__global__ void __launch_bounds__(32 * kWarps * kTeams, 1024 / (32 * kWarps * kTeams))
+// A warp takes consecutive rows, as many as any other. The logits of the last kMostRows of them wait until they are
+// coded, a lane a row: each code of a row waits for the one before it.
+template <typename T>
+__global__ void __launch_bounds__(32 * kWarps, 1024 / (32 * kWarps))
     Pack(const T* __restrict__ logits, int64_t stride, int64_t num_rows, TopkFormat format,
          const TopkLevels* __restrict__ levels, uint8_t* __restrict__ packed) {
   extern __shared__ __align__(16) char of_block[];
-  __shared__ Shared<kWarps> of_teams[kTeams];
-  const int team = static_cast<int>(threadIdx.x) / (32 * kWarps), thread = Team<kWarps>::Thread();
+  __shared__ Shared of_warps[kWarps];
+  const int warp = static_cast<int>(threadIdx.x) / 32, lane = Lane();
   const int k = static_cast<int>(format.k), size = static_cast<int>(format.num_senones);
-  Shared<kWarps>& shared = of_teams[team];
-  char* const stage = of_block + team * TeamBytes<T, kWarps>(format);
-  float* const best = reinterpret_cast<float*>(stage + StageBytes<T, kWarps>(format));
-  const int best_stride = BestStride(format);
+  const int piece_size = PieceSize(format), best_stride = BestStride(format);
+  Shared& shared = of_warps[warp];
+  char* const stage = of_block + warp * WarpBytes<T>(format);
+  float* const best = reinterpret_cast<float*>(stage + Stage<T>::Bytes(piece_size));
 
-  const int64_t teams = static_cast<int64_t>(gridDim.x) * kTeams;
-  const int64_t index = static_cast<int64_t>(blockIdx.x) * kTeams + team;
-  const int64_t first = num_rows * index / teams, last = num_rows * (index + 1) / teams;
-  if constexpr (kWarps == 1) {
-    if (first < last) Stage<T>::Begin(logits + first * stride, size, stage);
-  }
+  const int64_t warps = static_cast<int64_t>(gridDim.x) * kWarps;
+  const int64_t index = static_cast<int64_t>(blockIdx.x) * kWarps + warp;
+  const int64_t first = num_rows * index / warps, last = num_rows * (index + 1) / warps;
+  if (first < last) Stage<T>::Begin(logits + first * stride, min(piece_size, size), stage);
   int slot = 0;
   for (int64_t i = first; i < last; ++i) {
     const T* const row = logits + i * stride;
-    Found found;
-    if constexpr (kWarps == 1) {
-      found = FindCandidates(Stage<T>::Finish(row, size, stage), k, &shared);
+    Selection selection;
+    for (int at = 0; at < size; at += piece_size) {
+      selection.Add(Stage<T>::Finish(row + at, min(piece_size, size - at), stage), at, k, shared.key);
+      __syncwarp();
       // The logits are done with: the next ones come while candidates are sorted.
-      if (i + 1 < last) Stage<T>::Begin(row + stride, size, stage);
-    } else {
-      found = FindCandidates(RowAt<T, kWarps>(row, size), k, &shared);
-    }
-    if (thread == 0) shared.sum[slot] = found.sum;
-    if (found.sum != 0) {
-      WriteBest(&shared, found.num_candidates, format, best + slot * best_stride, packed + i * format.row_bytes);
-    }
-    Team<kWarps>::Sync();
-    if (++slot == kMostRows || i + 1 == last) {
-      if (thread < slot) {
-        WriteCodes(best + thread * best_stride, shared.sum[thread], format, levels,
-                   packed + (i + 1 - slot + thread) * format.row_bytes);
+      const int next = at + piece_size;
+      if (next < size) {
+        Stage<T>::Begin(row + next, min(piece_size, size - next), stage);
+        selection.Prune(k, &shared);
+      } else if (i + 1 < last) {
+        Stage<T>::Begin(row + stride, min(piece_size, size), stage);
       }
-      Team<kWarps>::Sync();
+    }
+    double sum = SumOfWarp(selection.sum);
+    // NaN among the logits makes the sum NaN.
+    if (!(selection.max > -INFINITY && selection.max < INFINITY && sum == sum)) sum = 0;
+    if (sum != 0) {
+      const bool exactly = selection.count < k || selection.count > kCapacity;
+      if (exactly) SelectExactly(row, size, k, shared.key);
+      __syncwarp();
+      Sort(shared.key, exactly ? k : selection.count, k, shared.best);
+      for (int j = lane; j < k; j += 32) best[slot * best_stride + j] = LogitOf(shared.best[j]);
+      uint8_t* const out = packed + i * format.row_bytes;
+      const int id_bytes = static_cast<int>(format.id_bytes);
+#pragma unroll 1
+      for (int j = lane; j < id_bytes; j += 32) out[j] = IdByte(shared.best, k, format.id_bits, j);
+    }
+    if (lane == 0) shared.sum[slot] = sum;
+    __syncwarp();
+    if (++slot == kMostRows || i + 1 == last) {
+      if (lane < slot) {
+        WriteCodes(best + lane * best_stride, shared.sum[lane], format, levels,
+                   packed + (i + 1 - slot + lane) * format.row_bytes);
+      }
+      __syncwarp();
       slot = 0;
     }
   }
 }
 
-template <typename T, int kWarps, int kTeams>
-void LaunchTeams(const T* logits, int64_t stride, int64_t rows, const TopkFormat& format, const TopkLevels* levels,
-                 uint8_t* packed, CudaStream stream) {
-  const auto kernel = Pack<T, kWarps, kTeams>;
-  constexpr int kThreads = 32 * kWarps * kTeams;
-  const int bytes = kTeams * TeamBytes<T, kWarps>(format);
+template <typename T>
+void Launch(const T* logits, int64_t stride, int64_t rows, const TopkFormat& format, const TopkLevels* levels,
+            uint8_t* packed, CudaStream stream) {
+  if (rows == 0) return;
+  const auto kernel = Pack<T>;
+  constexpr int kThreads = 32 * kWarps;
+  const int bytes = kWarps * WarpBytes<T>(format);
   int device, processors, blocks_of_processor;
   CheckCuda(cudaGetDevice(&device), "cudaGetDevice");
   CheckCuda(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device), "number of multiprocessors");
@@ -148,17 +141,9 @@ void LaunchTeams(const T* logits, int64_t stride, int64_t rows, const TopkFormat
   CheckCuda(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks_of_processor, kernel, kThreads, bytes),
             "pack_topk's blocks");
   // All at once, and none after them: a second wave of blocks would leave most processors idle at its end.
-  const int64_t blocks = std::min<int64_t>((rows + kTeams - 1) / kTeams, int64_t{processors} * blocks_of_processor);
+  const int64_t blocks = std::min<int64_t>((rows + kWarps - 1) / kWarps, int64_t{processors} * blocks_of_processor);
   kernel<<<static_cast<unsigned>(blocks), kThreads, bytes, stream>>>(logits, stride, rows, format, levels, packed);
   CheckLaunch("pack_topk");
-}
-
-template <typename T>
-void Launch(const T* logits, int64_t stride, int64_t rows, const TopkFormat& format, const TopkLevels* levels,
-            uint8_t* packed, CudaStream stream) {
-  if (rows == 0) return;
-  const auto launch = format.num_senones <= kStagedSenones ? LaunchTeams<T, 1, 2> : LaunchTeams<T, kLongTeam, 1>;
-  launch(logits, stride, rows, format, levels, packed, stream);
 }
 
 }  // namespace

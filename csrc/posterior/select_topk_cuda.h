@@ -3,6 +3,7 @@
 
 #include <cuda_pipeline.h>
 
+#include <cfloat>
 #include <cstdint>
 
 #include "posterior/format.h"
@@ -14,7 +15,9 @@ namespace topk {
 constexpr unsigned kAll = 0xffffffffu;
 constexpr int kGroups = 128;    // whose maxima give the threshold: 4 a lane of one warp
 constexpr int kCapacity = 256;  // of logits that reach it
-constexpr int kMostRows = 32;   // of a team, one after the other, before their values are coded
+constexpr int kMostRows = 32;   // of a warp, one after the other, before their values are coded
+constexpr int kStride = 128;    // logits that a warp takes with a vector of four a lane
+constexpr int kLongest = 32 * kStride - 4;  // piece of a row: 32 vectors a lane, wherever it begins
 
 __device__ __forceinline__ void Unpack4(float4 v, float* x) { x[0] = v.x, x[1] = v.y, x[2] = v.z, x[3] = v.w; }
 __device__ __forceinline__ void Unpack4(uint2 v, float* x) {
@@ -51,95 +54,40 @@ __device__ __forceinline__ uint64_t KeyOf(float x, int id) {
 __device__ __forceinline__ float LogitOf(uint64_t key) { return OfOrder(static_cast<unsigned>(key >> 32)); }
 __device__ __forceinline__ int IdOf(uint64_t key) { return static_cast<int>(~static_cast<unsigned>(key)); }
 
-// What works on a row together: one warp, or a block of more.
-template <int kWarps>
-struct Team {
-  static constexpr int kThreads = 32 * kWarps;
-  static __device__ __forceinline__ int Thread() { return kWarps == 1 ? threadIdx.x % 32 : threadIdx.x; }
-  static __device__ __forceinline__ void Sync() {
-    if constexpr (kWarps == 1) {
-      __syncwarp();
-    } else {
-      __syncthreads();
-    }
-  }
-};
+__device__ __forceinline__ int Lane() { return static_cast<int>(threadIdx.x) % 32; }
 
-// A row as a team sees it, in vectors of four that begin where a multiple of their size lies, so that the first and
-// the last may hold what is not the row's: it counts as -inf. One warp has its row in shared memory (Stage), and -inf
-// around it; more warps read theirs where it is, and what lies beside it in the same 16 bytes.
-template <typename T, int kWarps>
-struct Row {
-  using Threads = Team<kWarps>;
-  static constexpr int kStride = 4 * Threads::kThreads;
+// A row, or a piece of one, in shared memory: vectors of four that begin where a multiple of their size lay, and -inf
+// around it.
+template <typename T>
+struct Piece {
   const T* base;
-  int before;  // elements between base and the row
-  int end;     // of the row, from base
+  int before;  // elements between base and the piece
+  int end;     // of the piece, from base
 
-  __device__ __forceinline__ bool Has(int id) const {
-    return static_cast<unsigned>(id) < static_cast<unsigned>(end - before);
-  }
-
-  __device__ __forceinline__ void LoadVector(int place, float* out) const {
-    if constexpr (kWarps == 1) {
-      Unpack4(*Vector(base + place), out);
-    } else {
-      if (place < end) Unpack4(__ldcs(Vector(base + place)), out);
-      // Most vectors lie inside for all threads together.
-      const int first = place - 4 * Threads::Thread();
-      if (first >= before && first + kStride <= end) return;
-#pragma unroll
-      for (int c = 0; c < 4; ++c) {
-        if (place + c < before || place + c >= end) out[c] = -INFINITY;
-      }
+  // visit(x, place) for this lane's vectors.
+  template <typename F>
+  __device__ __forceinline__ void ForVectors(const F& visit) const {
+#pragma unroll 4
+    for (int first = 0; first < end; first += kStride) {
+      float x[4];
+      Load(first + 4 * Lane(), x);
+      visit(x, first + 4 * Lane());
     }
   }
-
-  // visit(x, place) for this thread's vectors from `first`, a multiple of kStride, to `last`; some may be -inf alone.
-  template <typename F>
-  __device__ __forceinline__ void ForVectors(int first, int last, const F& visit) const {
-    constexpr int kTogether = kWarps == 1 ? 1 : 2;  // loads under way; the compiler sees to those from shared memory
-#pragma unroll(kWarps == 1 ? 4 : 1)
-    for (; first < last; first += kTogether * kStride) {
-      const int place = first + 4 * Threads::Thread();
-      float x[kTogether][4];
-#pragma unroll
-      for (int v = 0; v < kTogether; ++v) LoadVector(place + v * kStride, x[v]);
-#pragma unroll
-      for (int v = 0; v < kTogether; ++v) visit(x[v], place + v * kStride);
-    }
-  }
-
-  // visit(x, id) for the row's logits.
-  template <typename F>
-  __device__ __forceinline__ void ForLogits(const F& visit) const {
-    ForVectors(0, end, [&](const float* x, int place) {
-      for (int c = 0; c < 4; ++c) {
-        if (Has(place + c - before)) visit(x[c], place + c - before);
-      }
-    });
-  }
+  __device__ __forceinline__ void Load(int place, float* x) const { Unpack4(*Vector(base + place), x); }
 };
 
-template <typename T, int kWarps>
-__device__ __forceinline__ Row<T, kWarps> RowAt(const T* row, int size) {
-  const int before = static_cast<int>(reinterpret_cast<uintptr_t>(row) / sizeof(T) % 4);
-  return {row - before, before, before + size};
-}
-
-// A warp's row in shared memory, to which it is copied in whole 16 bytes.
+// Where a warp has its piece. It is copied there in whole 16 bytes, with what lies beside it.
 template <typename T>
 struct Stage {
-  static constexpr int kStride = Row<T, 1>::kStride;
-
   static __host__ __device__ int Bytes(int size) {
     return (size + 3 + kStride - 1) / kStride * kStride * static_cast<int>(sizeof(T)) + 16;
   }
 
-  // After all lanes have done with the row before.
-  static __device__ __forceinline__ void Begin(const T* row, int size, char* stage) {
-    const int beside = static_cast<int>(reinterpret_cast<uintptr_t>(row) % 16), first = 16 * Team<1>::Thread();
-    const char* from = reinterpret_cast<const char*>(row) - beside + first;
+  // After all lanes have done with the piece before.
+  static __device__ __forceinline__ void Begin(const T* piece, int size, char* stage) {
+    const int beside = static_cast<int>(reinterpret_cast<uintptr_t>(piece) % 16), first = 16 * Lane();
+    const char* from = reinterpret_cast<const char*>(piece) - beside + first;
     char* to = stage + first;
 #pragma unroll 4
     for (int left = beside + size * static_cast<int>(sizeof(T)) - first; left > 0; left -= 16 * 32) {
@@ -149,31 +97,25 @@ struct Stage {
     __pipeline_commit();
   }
 
-  static __device__ __forceinline__ Row<T, 1> Finish(const T* row, int size, char* stage) {
-    const int lane = Team<1>::Thread();
-    const int place = static_cast<int>(reinterpret_cast<uintptr_t>(row) % 16 / sizeof(T));
+  static __device__ __forceinline__ Piece<T> Finish(const T* piece, int size, char* stage) {
+    const int place = static_cast<int>(reinterpret_cast<uintptr_t>(piece) % 16 / sizeof(T));
     const int before = place % 4, end = before + size, filled = (end + kStride - 1) / kStride * kStride;
     T* const base = reinterpret_cast<T*>(stage) + place - before;
     __pipeline_wait_prior(0);
     __syncwarp();  // the other lanes' copies are there, too
-    if (lane < before) SetToMinusInfinity(base + lane);
+    if (Lane() < before) SetToMinusInfinity(base + Lane());
 #pragma unroll 1
-    for (int i = end + lane; i < filled; i += 32) SetToMinusInfinity(base + i);
+    for (int i = end + Lane(); i < filled; i += 32) SetToMinusInfinity(base + i);
     __syncwarp();
     return {base, before, end};
   }
 };
 
-template <int kWarps>
+// Of a warp.
 struct Shared {
   uint64_t key[kCapacity];  // of the candidates
+  uint64_t best[kMaxTopk];  // of them, descending
   double sum[kMostRows];    // of exp(x - maximum), of the rows that are done; 0: refused
-  double partial[kWarps];
-  int counts[kWarps];
-  float group[kWarps == 1 ? 1 : kGroups];
-  float threshold, max;
-  int num_candidates;
-  uint16_t best_id[kMaxTopk];
 };
 
 __device__ __forceinline__ double SumOfWarp(double x) {
@@ -186,9 +128,9 @@ __device__ __forceinline__ float MaxOf(const float* x) { return fmaxf(fmaxf(x[0]
 
 __device__ __forceinline__ float MaxOfWarp(float x) { return OfOrder(__reduce_max_sync(kAll, OrderOf(x))); }
 
-// By one warp: a number that at least k of the groups' maxima reach, and not many more; infinity where it finds none, as
-// with fewer than k finite ones. It does as select_topk.isa.cc, but tries three numbers at a time, for each sum over the
-// warp is waited for.
+// A number that at least k of the groups' maxima reach, and not many more; -inf where it finds none, as with fewer than
+// k finite ones. It does as select_topk.isa.cc, but tries three numbers at a time, for each sum over the warp is waited
+// for.
 __device__ __forceinline__ float Threshold(const float* groups, float highest, int k) {
   constexpr unsigned kBits = 10, kMask = (1u << kBits) - 1;
   float low = -INFINITY, high = highest;  // fewer than k are above high
@@ -216,7 +158,7 @@ __device__ __forceinline__ float Threshold(const float* groups, float highest, i
   };
 #pragma unroll 1
   for (float step = 4; low == -INFINITY; step *= 64) {
-    if (!(step < 1e37f && highest - 16 * step > -INFINITY)) return INFINITY;
+    if (!(step < 1e37f && highest - 16 * step > -INFINITY)) return -INFINITY;
     narrow(highest - step, highest - 4 * step, highest - 16 * step);
   }
 #pragma unroll 1
@@ -227,155 +169,130 @@ __device__ __forceinline__ float Threshold(const float* groups, float highest, i
   return low;
 }
 
-// How many logits of the team's row pass. For all threads, together.
-template <int kWarps, typename R, typename F>
-__device__ int CountIf(const R& row, Shared<kWarps>* shared, const F& passes) {
+// How many logits of a row pass.
+template <typename T, typename F>
+__device__ int CountIf(const T* row, int size, const F& passes) {
   int count = 0;
-  row.ForLogits([&](float x, int id) { count += passes(x, id); });
-  count = __reduce_add_sync(kAll, count);
-  if constexpr (kWarps == 1) return count;
-  if (threadIdx.x % 32 == 0) shared->counts[threadIdx.x / 32] = count;
-  __syncthreads();
-  int total = 0;
-  for (int w = 0; w < kWarps; ++w) total += shared->counts[w];
-  __syncthreads();
-  return total;
+#pragma unroll 4
+  for (int id = Lane(); id < size; id += 32) count += passes(OrderOf(ToFloat(row[id])), id);
+  return __reduce_add_sync(kAll, count);
 }
 
-// Exactly the k best become the candidates: for rows without a threshold, and where more than kCapacity logits reach it
-// (many equal ones). Reads the row some fifty times.
-template <typename T, int kWarps>
-__device__ __noinline__ void SelectExactly(Row<T, kWarps> row, int k, Shared<kWarps>* shared) {
+// The place of what each lane adds to `count` things, if it does; kCapacity if not.
+__device__ __forceinline__ int PlaceOfNext(bool adds, int* count) {
+  const unsigned lanes = __ballot_sync(kAll, adds);
+  const int place = *count + __popc(lanes & ((1u << Lane()) - 1));
+  *count += __popc(lanes);
+  return adds ? place : kCapacity;
+}
+
+// Exactly the k best of a row, in any order: for rows without a threshold, and where more than kCapacity logits reach
+// it (many equal ones). Reads the row some fifty times.
+template <typename T>
+__device__ __noinline__ void SelectExactly(const T* row, int size, int k, uint64_t* key) {
   unsigned kth = 0;  // in the order of OrderOf
   for (int bit = 31; bit >= 0; --bit) {
     const unsigned higher = kth | 1u << bit;
-    if (CountIf(row, shared, [=](float x, int) { return OrderOf(x) >= higher; }) >= k) kth = higher;
+    if (CountIf(row, size, [=](unsigned order, int) { return order >= higher; }) >= k) kth = higher;
   }
-  const int needed = k - CountIf(row, shared, [=](float x, int) { return OrderOf(x) > kth; });
+  const int needed = k - CountIf(row, size, [=](unsigned order, int) { return order > kth; });
   int last = 0;  // id of the last one of those equal to the k-th that is needed
   for (int bit = 16; bit >= 0; --bit) {
     const int higher = last | 1 << bit;
-    const auto before = [=](float x, int id) { return OrderOf(x) == kth && id < higher; };
-    if (CountIf(row, shared, before) < needed) last = higher;
+    if (CountIf(row, size, [=](unsigned order, int id) { return order == kth && id < higher; }) < needed) last = higher;
   }
-  if (Team<kWarps>::Thread() == 0) shared->num_candidates = 0;
-  Team<kWarps>::Sync();
-  row.ForLogits([&](float x, int id) {
-    if (OrderOf(x) < kth || (OrderOf(x) == kth && id > last)) return;
-    shared->key[atomicAdd(&shared->num_candidates, 1)] = KeyOf(x, id);
-  });
-}
-
-// The highest logit of the team's row, and the threshold. For all threads, together.
-template <typename T, int kWarps>
-__device__ __forceinline__ float2 MaxAndThreshold(const Row<T, kWarps>& row, int k, Shared<kWarps>* shared) {
-  float groups[4] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
-  row.ForVectors(0, row.end, [&](const float* x, int) {
-#pragma unroll
-    for (int c = 0; c < 4; ++c) groups[c] = fmaxf(groups[c], x[c]);
-  });
-  if constexpr (kWarps == 1) {
-    const float max = MaxOfWarp(MaxOf(groups));
-    return {max, Threshold(groups, max, k)};
-  } else {
-    const int thread = Team<kWarps>::Thread();
-    static_assert(Team<kWarps>::kThreads % kGroups == 0);
-    constexpr int kLanes = Team<kWarps>::kThreads / kGroups;
-    float own = MaxOf(groups);
-#pragma unroll
-    for (int distance = 1; distance < kLanes; distance *= 2) own = fmaxf(own, __shfl_xor_sync(kAll, own, distance));
-    if (thread % kLanes == 0) shared->group[thread / kLanes] = own;
-    __syncthreads();
-    if (thread < 32) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) groups[i] = shared->group[4 * thread + i];
-      const float max = MaxOfWarp(MaxOf(groups)), threshold = Threshold(groups, max, k);
-      if (thread == 0) shared->max = max, shared->threshold = threshold;
-    }
-    __syncthreads();
-    return {shared->max, shared->threshold};
+  int count = 0;
+  for (int first = 0; first < size; first += 32) {
+    const int id = first + Lane();
+    const float x = id < size ? ToFloat(row[id]) : -INFINITY;
+    const bool wanted = id < size && (OrderOf(x) > kth || (OrderOf(x) == kth && id <= last));
+    const int place = PlaceOfNext(wanted, &count);
+    if (wanted) key[place] = KeyOf(x, id);
   }
 }
 
-// Makes candidates of the logits that reach the threshold, of this thread's vectors that hold some: bit b of `reached`
-// is the one at newest - b * kStride. One logit of each lane at a time, for few lanes hold more than one or two. count:
-// of the team's candidates. For all threads of a warp, together.
-template <typename T, int kWarps>
-__device__ __forceinline__ void AddCandidates(const Row<T, kWarps>& row, unsigned reached, int newest, float threshold,
-                                              int* count, uint64_t* key) {
-  int place = 0;
-  unsigned components = 0;  // of the vector there, still to be added
-  while (__any_sync(kAll, (reached | components) != 0)) {
-    if (components == 0 && reached != 0) {
-      place = newest - (__ffs(reached) - 1) * Row<T, kWarps>::kStride;
-      reached &= reached - 1;
-      float x[4];
-      row.LoadVector(place, x);
-#pragma unroll
-      for (int c = 0; c < 4; ++c) components |= (x[c] >= threshold) << c;
-    }
-    int at = kCapacity;
-    if constexpr (kWarps == 1) {
-      const unsigned lanes = __ballot_sync(kAll, components != 0);
-      if (components != 0) at = *count + __popc(lanes & ((1u << threadIdx.x % 32) - 1));
-      *count += __popc(lanes);
-    } else if (components != 0) {
-      at = atomicAdd(count, 1);
-    }
-    const int of_logit = place + __ffs(components) - 1;
-    if (at < kCapacity) key[at] = KeyOf(ToFloat(row.base[of_logit]), of_logit - row.before);
-    components &= components - 1;
+// The k best of `count` keys, by counting for each those above it: few are the candidates.
+__device__ __forceinline__ void Sort(const uint64_t* keys, int count, int k, uint64_t* best) {
+  for (int i = Lane(); i < count; i += 32) {
+    const uint64_t key = keys[i];
+    int rank = 0;
+#pragma unroll 4
+    for (int j = 0; j < count; ++j) rank += keys[j] > key;
+    if (rank < k) best[rank] = key;
   }
+  __syncwarp();
 }
 
-struct Found {
-  int num_candidates;  // at least the k best
-  double sum;          // of exp(x - maximum); 0: the row is to be refused
-};
+// What a warp knows of the pieces of a row that it has seen; the same in all lanes, but `sum`.
+struct Selection {
+  float max = -INFINITY;
+  float threshold = -INFINITY;  // that at least k logits reach
+  double sum = 0;               // of exp(x - max), this lane's part
+  int count = 0;                // of candidates: all that reached the threshold as it was. Above kCapacity: unknown
 
-// The candidates of the team's row, in shared->key. For all threads, together.
-template <typename T, int kWarps>
-__device__ __forceinline__ Found FindCandidates(const Row<T, kWarps>& row, int k, Shared<kWarps>* shared) {
-  constexpr int kStride = Row<T, kWarps>::kStride;
-  const int thread = Team<kWarps>::Thread();
-  if (thread == 0) shared->num_candidates = 0;
-  const float2 both = MaxAndThreshold(row, k, shared);
-  const float max = both.x, threshold = both.y;
+  // first_id: of the piece. Keys of candidates go to `key`.
+  template <typename T>
+  __device__ __forceinline__ void Add(const Piece<T>& piece, int first_id, int k, uint64_t* key) {
+    float groups[4] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
+    piece.ForVectors([&](const float* x, int) {
+#pragma unroll
+      for (int c = 0; c < 4; ++c) groups[c] = fmaxf(groups[c], x[c]);
+    });
+    const float highest = MaxOfWarp(MaxOf(groups));
+    if (highest > max) {
+      sum *= ExpBelow(max, highest);
+      max = highest;
+    }
+    threshold = fmaxf(threshold, Threshold(groups, highest, k));
+    if (threshold == -INFINITY) count = kCapacity + 1;
 
-  float parts[4] = {0, 0, 0, 0};
-  int own_count = 0;
-  int* const count = kWarps == 1 ? &own_count : &shared->num_candidates;
-  for (int first = 0; first < row.end; first += 32 * kStride) {
-    unsigned reached = 0;  // a bit a vector
+    const float from = fmaxf(max, -FLT_MAX);  // -inf cannot be subtracted from -inf
+    const float least = threshold == -INFINITY ? INFINITY : threshold;
+    float parts[4] = {0, 0, 0, 0};
+    unsigned reached = 0;  // bit b: by the vector at newest - b * kStride
     int newest = 0;
-    row.ForVectors(first, min(first + 32 * kStride, row.end), [&](const float* x, int place) {
+    piece.ForVectors([&](const float* x, int place) {
 #pragma unroll
-      for (int c = 0; c < 4; ++c) parts[c] += ExpBelow(x[c], max);
-      reached = 2 * reached + (MaxOf(x) >= threshold);
+      for (int c = 0; c < 4; ++c) parts[c] += ExpBelow(x[c], from);
+      reached = 2 * reached + (MaxOf(x) >= least);
       newest = place;
     });
-    AddCandidates(row, reached, newest, threshold, count, shared->key);
+    sum += static_cast<double>(parts[0] + parts[1]) + (parts[2] + parts[3]);
+    AddCandidates(piece, reached, newest, first_id, key);
   }
-  double sum = SumOfWarp(static_cast<double>(parts[0] + parts[1]) + (parts[2] + parts[3]));
-  if constexpr (kWarps > 1) {
-    if (thread % 32 == 0) shared->partial[thread / 32] = sum;
+
+  // One logit of each lane at a time, for few lanes hold more than one or two.
+  template <typename T>
+  __device__ __forceinline__ void AddCandidates(const Piece<T>& piece, unsigned reached, int newest, int first_id,
+                                                uint64_t* key) {
+    int vector = 0;
+    unsigned components = 0;  // of it, still to be added
+    while (__any_sync(kAll, (reached | components) != 0)) {
+      if (components == 0 && reached != 0) {
+        vector = newest - (__ffs(reached) - 1) * kStride;
+        reached &= reached - 1;
+        float x[4];
+        piece.Load(vector, x);
+#pragma unroll
+        for (int c = 0; c < 4; ++c) components |= (x[c] >= threshold) << c;
+      }
+      const int of_logit = vector + __ffs(components) - 1, place = PlaceOfNext(components != 0, &count);
+      if (place < kCapacity) key[place] = KeyOf(ToFloat(piece.base[of_logit]), first_id + of_logit - piece.before);
+      components &= components - 1;
+    }
   }
-  Team<kWarps>::Sync();
-  if constexpr (kWarps > 1) {
-    sum = 0;
-    for (int w = 0; w < kWarps; ++w) sum += shared->partial[w];
+
+  // Before more pieces come: leaves no more than the k best of many candidates.
+  __device__ __forceinline__ void Prune(int k, Shared* shared) {
+    if (count <= kCapacity / 2 || count > kCapacity) return;
+    __syncwarp();
+    Sort(shared->key, count, k, shared->best);
+    for (int i = Lane(); i < k; i += 32) shared->key[i] = shared->best[i];
+    threshold = fmaxf(threshold, LogitOf(shared->best[k - 1]));
+    count = k;
+    __syncwarp();
   }
-  // NaN among the logits makes the sum NaN. The same for all threads, as what follows from the count is.
-  if (!(max > -INFINITY && max < INFINITY && sum == sum)) return {0, 0};
-  int num_candidates = *count;
-  if (num_candidates < k || num_candidates > kCapacity) {
-    Team<kWarps>::Sync();  // all have read the number, which is about to change
-    SelectExactly(row, k, shared);
-    Team<kWarps>::Sync();
-    num_candidates = k;
-  }
-  return {num_candidates, sum};
-}
+};
 
 }  // namespace topk
 }  // namespace pyasr
