@@ -14,6 +14,7 @@
 #include "base/cuda_check.h"
 #include "posterior/select_topk_cuda.h"
 #include "posterior/topk_cuda.h"
+#include "posterior/topk_piece_cuda.h"
 
 namespace pyasr {
 namespace {
