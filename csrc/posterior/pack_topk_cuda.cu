@@ -60,6 +60,7 @@ __host__ __device__ int PieceSize(const TopkFormat& format) {
 // What a warp has beside Shared: the stage, and the logits of the k best of kMostRows rows.
 template <typename T>
 __host__ __device__ int WarpBytes(const TopkFormat& format) {
+  static_assert(kMostRows % 4 == 0);  // the next warp's stage begins where a multiple of 16 bytes lies
   return Stage<T>::Bytes(PieceSize(format)) + kMostRows * BestStride(format) * static_cast<int>(sizeof(float));
 }
 
