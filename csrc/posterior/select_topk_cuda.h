@@ -1,10 +1,11 @@
 // The parts of pack_topk_cuda.cu that find the k best of a row of logits, for .cu files.
 #pragma once
 
+#include <cfloat>
 #include <cstdint>
 
 #include "posterior/format.h"
-#include "posterior/select_topk.h"
+#include "posterior/topk_piece_cuda.h"
 
 namespace pyasr {
 namespace topk {
@@ -12,18 +13,7 @@ namespace topk {
 constexpr unsigned kAll = 0xffffffffu;
 constexpr int kGroups = 128;    // whose maxima give the threshold: 4 a lane of one warp
 constexpr int kCapacity = 256;  // of logits that reach it
-constexpr int kMostRows = 32;   // of a team, one after the other
-constexpr int kLongTeam = 16;   // warps that share a long row
-
-__device__ __forceinline__ void Load4(const float* p, float* x) {
-  const float4 v = __ldcs(reinterpret_cast<const float4*>(p));
-  x[0] = v.x, x[1] = v.y, x[2] = v.z, x[3] = v.w;
-}
-__device__ __forceinline__ void Load4(const Bf16* p, float* x) {
-  const uint2 v = __ldcs(reinterpret_cast<const uint2*>(p));
-  x[0] = __uint_as_float(v.x << 16), x[1] = __uint_as_float(v.x & 0xffff0000u);
-  x[2] = __uint_as_float(v.y << 16), x[3] = __uint_as_float(v.y & 0xffff0000u);
-}
+constexpr int kMostRows = 32;   // of a warp, one after the other, before their values are coded
 
 // exp(x - max) for x <= max.
 __device__ __forceinline__ float ExpBelow(float x, float max) {
@@ -37,100 +27,22 @@ __device__ __forceinline__ unsigned OrderOf(float x) {
   const unsigned bits = __float_as_uint(x + 0.0f);
   return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
 }
+__device__ __forceinline__ float OfOrder(unsigned order) {
+  return __uint_as_float(order & 0x80000000u ? order & 0x7fffffffu : ~order);
+}
 
-// What works on a row together: one warp, or a block of more.
-template <int kWarps>
-struct Team {
-  static constexpr int kThreads = 32 * kWarps;
-  static __device__ __forceinline__ int Thread() { return kWarps == 1 ? threadIdx.x % 32 : threadIdx.x; }
-  static __device__ __forceinline__ void Sync() {
-    if constexpr (kWarps == 1) {
-      __syncwarp();
-    } else {
-      __syncthreads();
-    }
-  }
-};
+// Ascends with x, and of equal ones falls with the id: no two of a row are the same.
+__device__ __forceinline__ uint64_t KeyOf(float x, int id) {
+  return static_cast<uint64_t>(OrderOf(x)) << 32 | ~static_cast<unsigned>(id);
+}
+__device__ __forceinline__ float LogitOf(uint64_t key) { return OfOrder(static_cast<unsigned>(key >> 32)); }
+__device__ __forceinline__ int IdOf(uint64_t key) { return static_cast<int>(~static_cast<unsigned>(key)); }
 
-// A thread's logits of a row. Vectors of four are read from where a multiple of their size lies, so that the first and
-// the last may hold what is not the row's: it lies beside it in the same 16 bytes, and counts as -inf.
-template <typename T, int kWarps, int kVectors>
-struct Row {
-  using Threads = Team<kWarps>;
-  static constexpr bool kInRegisters = kVectors > 0;
-  static constexpr int kStride = 4 * Threads::kThreads;
-  const T* base;
-  int before;  // elements between base and the row
-  int end;     // of the row, from base
-  float x[kInRegisters ? 4 * kVectors : 1];
-
-  __device__ __forceinline__ void Start(const T* row, int size) {
-    before = static_cast<int>(reinterpret_cast<uintptr_t>(row) / sizeof(T) % 4);
-    base = row - before;
-    end = before + size;
-  }
-
-  __device__ __forceinline__ bool Has(int id) const {
-    return static_cast<unsigned>(id) < static_cast<unsigned>(end - before);
-  }
-
-  __device__ __forceinline__ void LoadVector(int place, float* out) const {
-    if (place < end) Load4(base + place, out);
-    // Most vectors lie inside for all threads together.
-    const int first = place - 4 * Threads::Thread();
-    if (first >= before && first + kStride <= end) return;
-#pragma unroll
-    for (int c = 0; c < 4; ++c) {
-      if (place + c < before || place + c >= end) out[c] = -INFINITY;
-    }
-  }
-
-  // visit(x, component) for all logits, and for some -inf that are none, from memory.
-  template <typename F>
-  __device__ __forceinline__ void Load(const F& visit) {
-    if constexpr (kInRegisters) {
-#pragma unroll
-      for (int v = 0; v < kVectors; ++v) LoadVector(v * kStride + 4 * Threads::Thread(), x + 4 * v);
-#pragma unroll
-      for (int i = 0; i < 4 * kVectors; ++i) visit(x[i], i % 4);
-    } else {
-      ForAll([&](float logit, int, int component) { visit(logit, component); });
-    }
-  }
-
-  // visit(x, id, component), likewise; Has(id) tells which are none. After Load.
-  template <typename F>
-  __device__ __forceinline__ void ForAll(const F& visit) const {
-    const int thread = 4 * Threads::Thread();
-    if constexpr (kInRegisters) {
-#pragma unroll
-      for (int i = 0; i < 4 * kVectors; ++i) visit(x[i], i / 4 * kStride + thread + i % 4 - before, i % 4);
-    } else {
-      constexpr int kTogether = 4;  // loads under way
-      for (int first = thread; first < end; first += kTogether * kStride) {
-        float some[4 * kTogether];
-#pragma unroll
-        for (int v = 0; v < kTogether; ++v) LoadVector(first + v * kStride, some + 4 * v);
-#pragma unroll
-        for (int i = 0; i < 4 * kTogether; ++i) visit(some[i], first + i / 4 * kStride + i % 4 - before, i % 4);
-      }
-    }
-  }
-};
-
-template <int kWarps>
+// Of a warp.
 struct Shared {
-  float group[kWarps == 1 ? 1 : kGroups];
-  float threshold, max;
-  int num_candidates;
-  float logit[kCapacity];
-  int id[kCapacity];
-  double partial[kWarps];
-  int counts[kWarps];
-  int best_id[kMaxTopk];
-  // Of the rows that are done, for the end: the logits whose gaps are to be coded, tail and head; head 0: refused.
-  float best[kMostRows][kMaxTopk];
-  double tail[kMostRows], head[kMostRows];
+  uint64_t key[kCapacity];  // of the candidates
+  uint64_t best[kMaxTopk];  // of them, descending
+  double sum[kMostRows];    // of exp(x - maximum), of the rows that are done; 0: refused
 };
 
 __device__ __forceinline__ double SumOfWarp(double x) {
@@ -139,86 +51,174 @@ __device__ __forceinline__ double SumOfWarp(double x) {
   return x;
 }
 
-__device__ __forceinline__ float MaxOfWarp(float x) {
-#pragma unroll
-  for (int distance = 16; distance > 0; distance /= 2) x = fmaxf(x, __shfl_xor_sync(kAll, x, distance));
-  return x;
-}
+__device__ __forceinline__ float MaxOf(const float* x) { return fmaxf(fmaxf(x[0], x[1]), fmaxf(x[2], x[3])); }
 
-// By one warp: a number that at least k of the groups' maxima reach, and not many more (select_topk.isa.cc does it
-// likewise); -inf where fewer than k have a finite one.
+__device__ __forceinline__ float MaxOfWarp(float x) { return OfOrder(__reduce_max_sync(kAll, OrderOf(x))); }
+
+// A number that at least k of the groups' maxima reach, and not many more; -inf where it finds none, as with fewer than
+// k finite ones. It does as select_topk.isa.cc, but tries three numbers at a time, for each sum over the warp is waited
+// for.
 __device__ __forceinline__ float Threshold(const float* groups, float highest, int k) {
-  const auto reaching = [&](float x) {
-    int count = 0;
+  constexpr unsigned kBits = 10, kMask = (1u << kBits) - 1;
+  float low = -INFINITY, high = highest;  // fewer than k are above high
+  int count = kGroups;                    // that reach low
+  // a > b > c: the highest that k reach becomes low, the one above it high.
+  const auto narrow = [&](float a, float b, float c) {
+    unsigned below_a = 0, below_b = 0, below_c = 0;
 #pragma unroll
-    for (int i = 0; i < 4; ++i) count += groups[i] >= x;
-    return __reduce_add_sync(kAll, count);
-  };
-  float too_high = highest, threshold = -INFINITY;
-  for (float step = 4; step < 1e38f; step *= 4) {
-    if (reaching(highest - step) >= k) {
-      threshold = highest - step;
-      break;
+    for (int i = 0; i < 4; ++i) {  // the sign of the difference: fewer instructions than a comparison
+      below_a += __float_as_uint(groups[i] - a) >> 31;
+      below_b += __float_as_uint(groups[i] - b) >> 31;
+      below_c += __float_as_uint(groups[i] - c) >> 31;
     }
-    too_high = highest - step;
-  }
-  if (threshold == -INFINITY) return threshold;
-  for (int bisection = 0; bisection < 16; ++bisection) {
-    const float middle = 0.5f * threshold + 0.5f * too_high;
-    const int count = reaching(middle);
-    if (count < k) {
-      too_high = middle;
+    const unsigned below = __reduce_add_sync(kAll, below_a + (below_b << kBits) + (below_c << 2 * kBits));
+    const int of_a = kGroups - (below & kMask), of_b = kGroups - (below >> kBits & kMask);
+    const int of_c = kGroups - (below >> 2 * kBits);
+    if (of_a >= k) {
+      low = a, count = of_a;
+    } else if (of_b >= k) {
+      high = a, low = b, count = of_b;
     } else {
-      threshold = middle;
-      if (count <= k + k / 4) break;
+      high = of_c >= k ? b : c;
+      if (of_c >= k) low = c, count = of_c;
     }
+  };
+#pragma unroll 1
+  for (float step = 4; low == -INFINITY; step *= 64) {
+    if (!(step < 1e37f && highest - 16 * step > -INFINITY)) return -INFINITY;
+    narrow(highest - step, highest - 4 * step, highest - 16 * step);
   }
-  return threshold;
+#pragma unroll 1
+  for (int round = 0; round < 8 && count > k + k / 4; ++round) {
+    const float middle = 0.5f * low + 0.5f * high;
+    narrow(0.5f * middle + 0.5f * high, middle, 0.5f * low + 0.5f * middle);
+  }
+  return low;
 }
 
-// How many logits of the team's row pass. For all threads, together.
-template <int kWarps, typename R, typename F>
-__device__ int CountIf(const R& row, Shared<kWarps>* shared, const F& passes) {
+// How many logits of a row pass.
+template <typename T, typename F>
+__device__ int CountIf(const T* row, int size, const F& passes) {
   int count = 0;
-  row.ForAll([&](float x, int id, int) { count += row.Has(id) && passes(x, id); });
-  count = __reduce_add_sync(kAll, count);
-  if constexpr (kWarps == 1) return count;
-  if (threadIdx.x % 32 == 0) shared->counts[threadIdx.x / 32] = count;
-  __syncthreads();
-  int total = 0;
-  for (int w = 0; w < kWarps; ++w) total += shared->counts[w];
-  __syncthreads();
-  return total;
+#pragma unroll 4
+  for (int id = Lane(); id < size; id += 32) count += passes(OrderOf(ToFloat(row[id])), id);
+  return __reduce_add_sync(kAll, count);
 }
 
-// Exactly the k best become the candidates: for rows where more than kCapacity reach the threshold (many equal ones).
-// Reads the row from memory, some fifty times: logits in registers that are handed over would lie in memory always.
-template <typename T, int kWarps>
-__device__ __noinline__ void SelectExactly(const T* logits, int size, int k, Shared<kWarps>* shared) {
-  Row<T, kWarps, 0> row;
-  row.Start(logits, size);
+// The place of what each lane adds to `count` things, if it does; kCapacity if not.
+__device__ __forceinline__ int PlaceOfNext(bool adds, int* count) {
+  const unsigned lanes = __ballot_sync(kAll, adds);
+  const int place = *count + __popc(lanes & ((1u << Lane()) - 1));
+  *count += __popc(lanes);
+  return adds ? place : kCapacity;
+}
+
+// Exactly the k best of a row, in any order: for rows without a threshold, and where more than kCapacity logits reach
+// it (many equal ones). Reads the row some fifty times.
+template <typename T>
+__device__ __noinline__ void SelectExactly(const T* row, int size, int k, uint64_t* key) {
   unsigned kth = 0;  // in the order of OrderOf
   for (int bit = 31; bit >= 0; --bit) {
     const unsigned higher = kth | 1u << bit;
-    if (CountIf(row, shared, [=](float x, int) { return OrderOf(x) >= higher; }) >= k) kth = higher;
+    if (CountIf(row, size, [=](unsigned order, int) { return order >= higher; }) >= k) kth = higher;
   }
-  const int needed = k - CountIf(row, shared, [=](float x, int) { return OrderOf(x) > kth; });
+  const int needed = k - CountIf(row, size, [=](unsigned order, int) { return order > kth; });
   int last = 0;  // id of the last one of those equal to the k-th that is needed
   for (int bit = 16; bit >= 0; --bit) {
     const int higher = last | 1 << bit;
-    const auto before = [=](float x, int id) { return OrderOf(x) == kth && id < higher; };
-    if (CountIf(row, shared, before) < needed) last = higher;
+    if (CountIf(row, size, [=](unsigned order, int id) { return order == kth && id < higher; }) < needed) last = higher;
   }
-  if (Team<kWarps>::Thread() == 0) shared->num_candidates = 0;
-  Team<kWarps>::Sync();
-  row.ForAll([&](float x, int id, int) {
-    if (!row.Has(id) || !(OrderOf(x) > kth || (OrderOf(x) == kth && id <= last))) return;
-    const int place = atomicAdd(&shared->num_candidates, 1);
-    shared->logit[place] = x;
-    shared->id[place] = id;
-  });
-  Team<kWarps>::Sync();
+  int count = 0;
+  for (int first = 0; first < size; first += 32) {
+    const int id = first + Lane();
+    const float x = id < size ? ToFloat(row[id]) : -INFINITY;
+    const bool wanted = id < size && (OrderOf(x) > kth || (OrderOf(x) == kth && id <= last));
+    const int place = PlaceOfNext(wanted, &count);
+    if (wanted) key[place] = KeyOf(x, id);
+  }
 }
+
+// The k best of `count` keys, by counting for each those above it: few are the candidates.
+__device__ __forceinline__ void Sort(const uint64_t* keys, int count, int k, uint64_t* best) {
+  for (int i = Lane(); i < count; i += 32) {
+    const uint64_t key = keys[i];
+    int rank = 0;
+#pragma unroll 4
+    for (int j = 0; j < count; ++j) rank += keys[j] > key;
+    if (rank < k) best[rank] = key;
+  }
+  __syncwarp();
+}
+
+// What a warp knows of the pieces of a row that it has seen; the same in all lanes, but `sum`.
+struct Selection {
+  float max = -INFINITY;
+  float threshold = -INFINITY;  // that at least k logits reach
+  double sum = 0;               // of exp(x - max), this lane's part
+  int count = 0;                // of candidates: all that reached the threshold as it was. Above kCapacity: unknown
+
+  // first_id: of the piece. Keys of candidates go to `key`.
+  template <typename T>
+  __device__ __forceinline__ void Add(const Piece<T>& piece, int first_id, int k, uint64_t* key) {
+    float groups[4] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
+    piece.ForVectors([&](const float* x, int) {
+#pragma unroll
+      for (int c = 0; c < 4; ++c) groups[c] = fmaxf(groups[c], x[c]);
+    });
+    const float highest = MaxOfWarp(MaxOf(groups));
+    if (highest > max) {
+      sum *= ExpBelow(max, highest);
+      max = highest;
+    }
+    threshold = fmaxf(threshold, Threshold(groups, highest, k));
+    if (threshold == -INFINITY) count = kCapacity + 1;
+
+    const float from = fmaxf(max, -FLT_MAX);  // -inf cannot be subtracted from -inf
+    const float least = threshold == -INFINITY ? INFINITY : threshold;
+    float parts[4] = {0, 0, 0, 0};
+    unsigned reached = 0;  // bit b: by the vector at newest - b * kStride
+    int newest = 0;
+    piece.ForVectors([&](const float* x, int place) {
+#pragma unroll
+      for (int c = 0; c < 4; ++c) parts[c] += ExpBelow(x[c], from);
+      reached = 2 * reached + (MaxOf(x) >= least);
+      newest = place;
+    });
+    sum += static_cast<double>(parts[0] + parts[1]) + (parts[2] + parts[3]);
+    AddCandidates(piece, reached, newest, first_id, key);
+  }
+
+  // One logit of each lane at a time, for few lanes hold more than one or two.
+  template <typename T>
+  __device__ __forceinline__ void AddCandidates(const Piece<T>& piece, unsigned reached, int newest, int first_id,
+                                                uint64_t* key) {
+    int vector = 0;
+    unsigned components = 0;  // of it, still to be added
+    while (__any_sync(kAll, (reached | components) != 0)) {
+      if (components == 0 && reached != 0) {
+        vector = newest - (__ffs(reached) - 1) * kStride;
+        reached &= reached - 1;
+        float x[4];
+        piece.Load(vector, x);
+#pragma unroll
+        for (int c = 0; c < 4; ++c) components |= (x[c] >= threshold) << c;
+      }
+      const int of_logit = vector + __ffs(components) - 1, place = PlaceOfNext(components != 0, &count);
+      if (place < kCapacity) key[place] = KeyOf(ToFloat(piece.base[of_logit]), first_id + of_logit - piece.before);
+      components &= components - 1;
+    }
+  }
+
+  // Before more pieces come: leaves no more than the k best of many candidates.
+  __device__ __forceinline__ void Prune(int k, Shared* shared) {
+    if (count <= kCapacity / 2 || count > kCapacity) return;
+    Sort(shared->key, count, k, shared->best);
+    for (int i = Lane(); i < k; i += 32) shared->key[i] = shared->best[i];
+    threshold = fmaxf(threshold, LogitOf(shared->best[k - 1]));
+    count = k;
+    __syncwarp();
+  }
+};
 
 }  // namespace topk
 }  // namespace pyasr

@@ -1,11 +1,10 @@
 // Packing and unpacking of posteriors on a GPU: the bytes of pack_topk.h, but that sums are added in another order, so
 // a tail that lies on the border of two codes may get the other one.
 //
-// Bound: reading the logits once. A warp takes a row of up to 4600 logits into its registers, all its loads under way
-// at once; a block takes a longer one, and reads it twice, the second time from the L2 cache. The maxima of 128 groups
-// give a threshold (select_topk.isa.cc explains it), and a second look at the registers the sum and the few logits
-// above. What is serial in a row, the codes of its tail and gaps, waits until up to 32 rows are done: then each lane
-// codes a row.
+// Bound: reading the logits once. A warp copies a row, or a piece of some 4000 logits of a longer one, into shared
+// memory, and the next as soon as it has done with them. The maxima of 128 groups give a threshold (select_topk.isa.cc
+// explains it), and a second look at the logits the sum and the few above. What is serial in a row, the codes of its
+// tail and gaps, waits until up to 32 rows are done: then each lane codes a row.
 #pragma once
 
 #include <cstdint>
