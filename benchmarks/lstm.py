@@ -12,6 +12,7 @@ backend="auto", which picks one of the two by a rule (pyasr.nn.LSTM), are agains
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
 from functools import partial
@@ -20,7 +21,7 @@ import torch
 from common import gpu_medians_s, main, row
 
 from pyasr.nn import LSTM
-from pyasr.nn.lstm import CPU_HAS_BF16
+from pyasr.nn.lstm import BACKENDS, CPU_HAS_BF16
 
 INPUT = 192
 # layers, units, bidirectional, sequences, frames
@@ -74,7 +75,7 @@ def forward(lstm: LSTM, frames: torch.Tensor) -> None:
 
 def train(lstm: LSTM, frames: torch.Tensor, gradient: torch.Tensor, bf16: bool = False) -> None:
     lstm.zero_grad()
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+    with torch.autocast(frames.device.type, torch.bfloat16, enabled=bf16):
         output = lstm(frames)[0]
     output.backward(gradient.to(output.dtype))
 
@@ -116,33 +117,44 @@ def measure() -> list[dict]:
     return rows
 
 
-# layers, units, bidirectional, sequences, frames: the student on a GPU, and a teacher
-SHAPES_ON_GPU = [(5, 768, False, n, t) for n in (64, 256) for t in (32, 400)] + [(5, 768, True, 64, 400)]
+# layers, units, bidirectional, sequences, frames: the student on a GPU, a teacher, and small ones
+SHAPES_ON_GPU = [(5, 768, False, n, t) for n in (64, 256) for t in (32, 400)]
+SHAPES_ON_GPU += [(5, 768, True, 64, 400), (3, 256, False, 32, 100), (3, 320, True, 16, 100)]
 
 
 def measure_on_gpu() -> list[dict]:
-    """bfloat16, against cuDNN in bfloat16."""
+    """bfloat16, against cuDNN in bfloat16; and under autocast, against cuDNN in float32, which torch takes there."""
     rows = []
     for layers, units, bidirectional, batch, frames in SHAPES_ON_GPU:
-        ours, peer = (
-            LSTM(INPUT, units, layers, bidirectional, backend=backend).to("cuda", torch.bfloat16)
-            for backend in ("native", "torch")
-        )
-        peer.load_state_dict(ours.state_dict())
-        peer.flatten_parameters()
-        weights = sum(weight.numel() for name, weight in ours.named_parameters() if name.startswith("weight"))
-        x = ours.weight_hh_l0.detach().new_empty(batch, frames, INPUT).normal_()
-        gradient = x.new_empty(batch, frames, units * (1 + bidirectional)).normal_()
+        single = {name: LSTM(INPUT, units, layers, bidirectional, backend=name).cuda() for name in BACKENDS}
+        half = {name: copy.deepcopy(module).bfloat16() for name, module in single.items()}
+        for module in (*single.values(), *half.values()):
+            module.flatten_parameters()
+        weights = sum(weight.numel() for name, weight in half["auto"].named_parameters() if name.startswith("weight"))
+        x = torch.randn(batch, frames, INPUT, device="cuda")
+        gradient = torch.randn(batch, frames, units * (1 + bidirectional), device="cuda").bfloat16()
         shape = f"{layers}x{units}{' bidirectional' if bidirectional else ''}, N = {batch}, T = {frames}"
-        for what, flops, training, work in (
-            ("forward", 2, False, lambda lstm, x=x: forward(lstm, x)),
-            ("training step", 6, True, lambda lstm, x=x, gradient=gradient: train(lstm, x, gradient)),
-        ):
-            bound = products(ours, batch * frames, training)
-            seconds = gpu_medians_s(lambda w=work, m=ours: w(m), lambda w=work, m=peer: w(m), bound, rounds=7)
+        for what, flops, training in (("forward", 2, False), ("training step", 6, True)):
+
+            def work(lstm: LSTM, bf16: bool = False, training: bool = training, x: torch.Tensor = x) -> None:
+                inputs = x.to(lstm.weight_hh_l0.dtype)
+                if training:
+                    train(lstm, inputs, gradient, bf16)  # noqa: B023, called in this round of the loop
+                else:
+                    forward(lstm, inputs)
+
+            works = [partial(work, half[name]) for name in BACKENDS]
+            works += [partial(work, single[name], True) for name in ("auto", "torch") if training]
+            seconds = gpu_medians_s(*works, products(half["auto"], batch * frames, training), rounds=7)
             speed = [flops * weights * batch * frames / s / 1e12 for s in seconds]
-            name = f"lstm {what} {shape}, bfloat16, GPU"
-            rows.append(row(name, "TFLOP/s", speed[0], speed[1], "cuDNN", bound=speed[2], on_gpu=True))
+            name, by_name = f"lstm {what} {shape}, bfloat16, GPU", dict(zip(BACKENDS, speed))
+            native, cudnn = by_name["native"], by_name["torch"]
+            rows.append(row(name, "TFLOP/s", native, cudnn, "cuDNN", bound=speed[-1], on_gpu=True))
+            better = max(native, cudnn), "the better of native and torch"
+            rows.append(row(f'{name}, backend="auto"', "TFLOP/s", by_name["auto"], *better, on_gpu=True))
+            if training:
+                name = f"lstm {what} {shape}, autocast, GPU"
+                rows.append(row(name, "TFLOP/s", speed[3], speed[4], "cuDNN in float32", on_gpu=True))
     return rows
 
 

@@ -48,7 +48,8 @@ struct Scratch {
   __device__ Half* Tile(int turn, int tile) const { return tiles + (2 * tile + turn) * tile_size; }
 };
 
-// By the threads from kFetcher on, of which two have work. `operand`: where what this block multiplies begins in a tile.
+// By the threads from kFetcher on, of which two have work. `operand`: where what this block multiplies begins in a
+// tile.
 template <int kTile>
 __device__ __forceinline__ void FetchAndAnnounce(Shared<kTile>& shared, const LstmHopperPlan& plan, int count,
                                                  const Scratch& space, int operand, int chunks) {

@@ -119,8 +119,8 @@ __device__ __forceinline__ void ComputeCells(const LstmShape& shape, const int64
           for (int i = 0; i < kOf; ++i) {
             const float of_gates[4] = {gates[pass][0].Get(i), gates[pass][1].Get(i), gates[pass][2].Get(i),
                                        gates[pass][3].Get(i)};
-            const LstmCellGradient gradient =
-                BackwardCell<Half>(of_gates, cell_before[pass].at[i], cell[pass].at[i], d_hidden[i], d_cell[pass].at[i]);
+            const LstmCellGradient gradient = BackwardCell<Half>(of_gates, cell_before[pass].at[i], cell[pass].at[i],
+                                                                 d_hidden[i], d_cell[pass].at[i]);
             d_cell[pass].at[i] = gradient.cell;
 #pragma unroll
             for (int gate = 0; gate < 4; ++gate) d_gates[pass][gate].Set(i, gradient.gates[gate]);
@@ -133,7 +133,8 @@ __device__ __forceinline__ void ComputeCells(const LstmShape& shape, const int64
         }
       }
       CountWritten(&shared.written, 1);
-      ArriveAtCluster(&shared.sums_free);  // so that no warp goes on to the next tile before all have counted this one
+      // After that: so that no warp goes on to the next tile before all have counted this one.
+      ArriveAtCluster(&shared.sums_free, kClusterBlocks);
 #pragma unroll
       for (int pass = 0; pass < kPasses; ++pass) {
         const int n = row_of(tile, pass);

@@ -104,7 +104,8 @@ __device__ __forceinline__ void ComputeCells(const LstmShape& shape, const int64
         }
       }
       CountWritten(&shared.written, 1);
-      ArriveOfWarp(&shared.sums_free);  // so that no warp goes on to the next tile before all have counted this one
+      // After that: so that no warp goes on to the next tile before all have counted this one.
+      ArriveOfWarp(&shared.sums_free);
 #pragma unroll
       for (int pass = 0; pass < kPasses; ++pass) {
         const int n = row_of(tile, pass);

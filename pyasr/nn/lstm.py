@@ -123,7 +123,7 @@ class LSTM(torch.nn.LSTM):
         """
         if self.backend != "auto" or isinstance(frames, PackedSequence) or frames.dim() != 3:
             return False
-        if torch.is_autocast_enabled(frames.device.type):
+        if frames.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
             return False
         if torch.is_grad_enabled() and (frames.requires_grad or any(p.requires_grad for p in self.parameters())):
             return False

@@ -14,7 +14,7 @@ TINY = Path(__file__).resolve().parent / "tiny.toml"
 def run_recipe(folder, *arguments):
     """`python -m pyasr.run` as a user calls it; its output, or a failed test with what it said."""
     command = [sys.executable, "-m", "pyasr.run", "--executor", "processes:2", *map(str, arguments)]
-    done = subprocess.run(command, cwd=folder, env=os.environ, capture_output=True, text=True, timeout=900)
+    done = subprocess.run(command, cwd=folder, env=os.environ, capture_output=True, text=True, timeout=3600)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
