@@ -52,6 +52,7 @@ def label(cuts, network, folder, phases, limit=0.5):
     return skips, PosteriorStore.open(folder / "store")
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU labels in bfloat16; the next test is for it")
 @pytest.mark.parametrize("phases", [1, 3])
 def test_every_stack_has_its_row(cuts, network, tmp_path, phases):
     skips, store = label(cuts, network, tmp_path, phases)
