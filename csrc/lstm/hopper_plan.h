@@ -85,7 +85,7 @@ LstmHopperPlan Plan(const LstmShape& shape, int64_t parts, int slices, int opera
                     const F& most_groups) {
   LstmHopperPlan best{};
   if (!IsHopper() || shape.units % kChunk != 0 || shape.units > kMostChunks * kChunk || shape.frames == 0 ||
-      shape.batch == 0 || shape.frames >= 1 << 20 || parts > kLstmMostParts) {
+      shape.batch == 0 || shape.frames >= 1 << 20 || parts < 1 || parts > kLstmMostParts) {
     return best;
   }
   double least = 0;

@@ -123,7 +123,7 @@ class LSTM(torch.nn.LSTM):
         """
         if self.backend != "auto" or isinstance(frames, PackedSequence) or frames.dim() != 3:
             return False
-        if frames.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+        if frames.device.type != "cpu" or (torch.is_autocast_enabled("cpu") and CPU_HAS_BF16):
             return False
         if torch.is_grad_enabled() and (frames.requires_grad or any(p.requires_grad for p in self.parameters())):
             return False

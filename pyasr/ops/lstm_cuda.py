@@ -20,6 +20,7 @@ Way = Literal["hopper", "persistent", "steps"]
 # addresses of a layer's tensors (LstmCudaForward or LstmCudaBackward), whether backwards in time, first step, steps
 Part = tuple[tuple[int, ...], bool, int, int]
 Sizes = tuple[int, int, int, int]  # frames, batch, units, directions
+_MOST_FRAMES = 1 << 20  # less one, of the kernels for all frames
 
 
 def forward(
@@ -116,15 +117,7 @@ def backward(
 @torch.compiler.assume_constant_result
 def can_launch(device: torch.device, units: int, parts: int) -> bool:
     """Whether `launch` can run so many parts of so many units at once, forward and backward."""
-    return _can_launch(device.index, units, parts)
-
-
-@functools.lru_cache
-def _can_launch(device: int, units: int, parts: int) -> bool:
-    if not cuda.is_built() or parts > cuda.kernels.LSTM_MOST_PARTS:
-        return False
-    plan = functools.partial(cuda.kernels.lstm_hopper_plan, device, (1, 1, units, 1), parts)
-    return plan(False)[0] > 0 and plan(True)[0] > 0
+    return cuda.is_built() and all(_plan(device.index, 1, units, parts, backward, 0)[0] for backward in (False, True))
 
 
 def launch(sizes: Sizes, lengths: Tensor, parts: list[Part], backward: bool, tile: int = 0) -> None:
@@ -132,10 +125,17 @@ def launch(sizes: Sizes, lengths: Tensor, parts: list[Part], backward: bool, til
 
     tile: how many sequences are multiplied together; 0: the best.
     """
-    scratch_bytes = cuda.kernels.lstm_hopper_plan(lengths.device.index, sizes, len(parts), backward, tile)[-1]
+    tile, scratch_bytes = _plan(lengths.device.index, *sizes[1:3], len(parts), backward, tile)
     scratch = torch.empty(scratch_bytes, dtype=torch.uint8, device=lengths.device)
     run = cuda.kernels.lstm_hopper_backward if backward else cuda.kernels.lstm_hopper_forward
     run(*cuda.place(lengths.device), sizes, lengths.data_ptr(), parts, tile, scratch.data_ptr())
+
+
+@functools.lru_cache(maxsize=1024)
+def _plan(device: int, batch: int, units: int, parts: int, backward: bool, tile: int) -> tuple[int, int]:
+    """Of any number of frames: tile, 0 if it cannot run, and bytes of scratch. The driver takes its time to say."""
+    tile, *_, scratch_bytes = cuda.kernels.lstm_hopper_plan(device, (1, batch, units, 1), parts, backward, tile)
+    return tile, scratch_bytes
 
 
 def aligned(tensor: Tensor) -> Tensor:
@@ -147,8 +147,8 @@ def aligned(tensor: Tensor) -> Tensor:
 def _way(tensor: Tensor, sizes: Sizes, backward: bool) -> Way:
     if tensor.dtype != torch.bfloat16:
         return "steps"
-    device, directions = tensor.device.index, sizes[3]
-    if cuda.kernels.lstm_hopper_plan(device, sizes, directions, backward)[0]:
+    device, (frames, *layer) = tensor.device.index, sizes
+    if 0 < frames < _MOST_FRAMES and _plan(device, *layer, backward, 0)[0]:
         return "hopper"
     return "persistent" if cuda.kernels.lstm_plan(device, sizes, backward)[0] else "steps"
 
