@@ -123,7 +123,8 @@ SHAPES_ON_GPU += [(5, 768, True, 64, 400), (3, 256, False, 32, 100), (3, 320, Tr
 
 
 def measure_on_gpu() -> list[dict]:
-    """bfloat16, against cuDNN in bfloat16; and under autocast, against cuDNN in float32, which torch takes there."""
+    """TFLOP/s, by medians: bfloat16, against cuDNN in bfloat16; and training under autocast, against what torch's
+    backend does there: cuDNN in float32, its products in TF32."""
     rows = []
     for layers, units, bidirectional, batch, frames in SHAPES_ON_GPU:
         single = {name: LSTM(INPUT, units, layers, bidirectional, backend=name).cuda() for name in BACKENDS}

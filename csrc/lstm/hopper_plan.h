@@ -84,8 +84,8 @@ template <typename F>
 LstmHopperPlan Plan(const LstmShape& shape, int64_t parts, int slices, int operands, int only_tile,
                     const F& most_groups) {
   LstmHopperPlan best{};
-  if (!IsHopper() || shape.units % kChunk != 0 || shape.units > kMostChunks * kChunk || shape.frames == 0 ||
-      shape.batch == 0 || shape.frames >= 1 << 20 || parts < 1 || parts > kLstmMostParts) {
+  if (!IsHopper() || shape.units < kChunk || shape.units % kChunk != 0 || shape.units > kMostChunks * kChunk ||
+      shape.frames == 0 || shape.batch == 0 || shape.frames > kLstmMostFrames || parts < 1 || parts > kLstmMostParts) {
     return best;
   }
   double least = 0;
@@ -140,9 +140,10 @@ int MostClusters(Kernel* kernel, int tile, unsigned cluster) {
 template <typename Tensors>
 void Launch(void (*kernel)(LstmShape, const int64_t*, LstmHopperPlan, const LstmParts<Tensors>, unsigned char*),
             const LstmShape& shape, const int64_t* lengths, const LstmHopperPlan& plan, unsigned cluster,
-            const std::vector<LstmPart<Tensors>>& parts, void* scratch, CudaStream stream) {
-  PYASR_CHECK(plan.tile > 0, "the persistent LSTM for Hopper cannot run ", parts.size(), " parts of ", shape.units,
-              " units here");
+            const std::vector<LstmPart<Tensors>>& parts, void* scratch, int64_t scratch_bytes, CudaStream stream) {
+  PYASR_CHECK(plan.tile > 0, "the persistent LSTM for Hopper cannot run ", parts.size(), " parts of ", shape.frames,
+              " frames, ", shape.batch, " sequences and ", shape.units, " units here");
+  PYASR_CHECK(scratch_bytes >= plan.scratch_bytes, "scratch has ", scratch_bytes, " bytes, not ", plan.scratch_bytes);
   LstmParts<Tensors> all{};
   std::copy(parts.begin(), parts.end(), all.at);
   AllowShared(kernel, plan.tile);

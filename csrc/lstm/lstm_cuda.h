@@ -50,8 +50,8 @@ struct LstmCudaForward {
   const float* first_cell;  // (N, H)
   void* output;             // (T, N, H), rows directions * H apart
   void* last_state;         // (N, H); step by step also the state between frames
-  float* last_cell;         // (N, H); the cell between frames where `cells` is null
-  void* gates;              // (T, N, 4 H) for the backward pass; null: not wanted
+  float* last_cell;         // (N, H); the cell between frames
+  void* gates;              // (T, N, 4 H) for the backward pass; null: not wanted. For Hopper it may be `projected`
   float* cells;             // (T, N, H); null: not wanted
 };
 
@@ -95,6 +95,8 @@ struct LstmPlan {
 LstmPlan PlanLstmForward(const LstmShape& shape);  // for the current device
 LstmPlan PlanLstmBackward(const LstmShape& shape);
 
+constexpr int64_t kLstmMostFrames = (1 << 20) - 1;  // of the kernels for all frames
+
 // Counters of the barriers, which the launchers clear: this many bytes.
 constexpr int64_t kLstmScratchBytes = 4096;
 
@@ -109,8 +111,10 @@ template <typename Tensors>
 struct LstmPart {
   Tensors tensors;
   bool reverse;
-  int first, count;  // steps of its order. A first one above 0 goes on from last_state and last_cell, which hold what
-                     // the part before left there; backward, from d_first_cell and d_projected of the step behind
+  // Steps of its order. Forward, a first one above 0 goes on from last_state and last_cell, which hold what the part
+  // before left there; backward, a last one that is not the last of all, from d_first_cell and from d_projected of the
+  // step behind it.
+  int first, count;
 };
 constexpr int kLstmMostParts = 8;
 
@@ -129,10 +133,12 @@ struct LstmHopperPlan {
 LstmHopperPlan PlanLstmHopperForward(const LstmShape& shape, int64_t parts, int tile = 0);
 LstmHopperPlan PlanLstmHopperBackward(const LstmShape& shape, int64_t parts, int tile = 0);
 
+// scratch: at least as many bytes as the plan says.
 void LstmHopperForward(const LstmShape& shape, const int64_t* lengths,
-                       const std::vector<LstmPart<LstmCudaForward>>& parts, int tile, void* scratch, CudaStream stream);
+                       const std::vector<LstmPart<LstmCudaForward>>& parts, int tile, void* scratch,
+                       int64_t scratch_bytes, CudaStream stream);
 void LstmHopperBackward(const LstmShape& shape, const int64_t* lengths,
                         const std::vector<LstmPart<LstmCudaBackward>>& parts, int tile, void* scratch,
-                        CudaStream stream);
+                        int64_t scratch_bytes, CudaStream stream);
 
 }  // namespace pyasr

@@ -218,11 +218,11 @@ LstmHopperPlan PlanLstmHopperBackward(const LstmShape& shape, int64_t parts, int
 
 void LstmHopperBackward(const LstmShape& shape, const int64_t* lengths,
                         const std::vector<LstmPart<LstmCudaBackward>>& parts, int tile, void* scratch,
-                        CudaStream stream) {
+                        int64_t scratch_bytes, CudaStream stream) {
   using namespace hopper;
   const LstmHopperPlan plan = PlanLstmHopperBackward(shape, static_cast<int64_t>(parts.size()), tile);
   const auto kernel = plan.tile == 64 ? Backward<64> : plan.tile == 32 ? Backward<32> : Backward<16>;
-  Launch(kernel, shape, lengths, plan, kClusterBlocks, parts, scratch, stream);
+  Launch(kernel, shape, lengths, plan, kClusterBlocks, parts, scratch, scratch_bytes, stream);
 }
 
 }  // namespace pyasr

@@ -183,11 +183,11 @@ LstmHopperPlan PlanLstmHopperForward(const LstmShape& shape, int64_t parts, int 
 
 void LstmHopperForward(const LstmShape& shape, const int64_t* lengths,
                        const std::vector<LstmPart<LstmCudaForward>>& parts, int tile, void* scratch,
-                       CudaStream stream) {
+                       int64_t scratch_bytes, CudaStream stream) {
   using namespace hopper;
   const LstmHopperPlan plan = PlanLstmHopperForward(shape, static_cast<int64_t>(parts.size()), tile);
   const auto kernel = plan.tile == 64 ? Forward<64> : plan.tile == 32 ? Forward<32> : Forward<16>;
-  Launch(kernel, shape, lengths, plan, 1, parts, scratch, stream);
+  Launch(kernel, shape, lengths, plan, 1, parts, scratch, scratch_bytes, stream);
 }
 
 }  // namespace pyasr

@@ -124,7 +124,7 @@ __device__ __forceinline__ void WaitFor(const unsigned* counter, unsigned target
 // columns of the product over H (1 forward, 4 backward); `columns_of_unit`: rows of weights that a unit has.
 inline LstmPlan PlanLstm(const LstmShape& shape, int k_of_unit, int columns_of_unit) {
   LstmPlan best{};
-  if (shape.units % 8 != 0 || shape.frames == 0 || shape.batch == 0 || shape.frames >= 1 << 20) return best;
+  if (shape.units % 8 != 0 || shape.frames == 0 || shape.batch == 0 || shape.frames > kLstmMostFrames) return best;
   int device, processors, most_shared;
   CheckCuda(cudaGetDevice(&device), "cudaGetDevice");
   CheckCuda(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device), "number of multiprocessors");

@@ -36,6 +36,9 @@ __device__ __forceinline__ void WaitAt(uint64_t* barrier, unsigned parity) {
       "r"(parity)
       : "memory");
 }
+// Arriving and waiting order what a block does, by default; CUTLASS counts on the same for clusters, whose blocks here
+// exchange nothing but what st.async brings.
+
 // By a whole warp, once at this barrier of each of the cluster's blocks, of which there are so many.
 __device__ __forceinline__ void ArriveAtCluster(uint64_t* barrier, unsigned blocks) {
   __syncwarp();

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from pyasr.base.errors import ConfigError
-from pyasr.ops.cuda import is_built
+from pyasr.ops.cuda import is_built, kernels
 from pyasr.ops.linear import linear
 from pyasr.ops.lstm import lstm_recurrence
 from pyasr.ops.lstm_cuda import can_launch
@@ -32,7 +31,8 @@ class LSTM(torch.nn.LSTM):
     Under autocast to bfloat16 on the CPU the large products, three quarters of the work, are in bfloat16; the native
     recurrence keeps its product, gates, cells and outputs in float32, where torch rounds the outputs of every layer. A
     processor without bfloat16 instructions computes in float32 all the same. Under autocast on such a GPU all of the
-    native backend is in bfloat16 but sums and cells, and torch's in float32.
+    native backend is in bfloat16 but sums and cells, outputs and h included, and torch's in float32. There layers run
+    beside each other if the LSTM is forward-only and no dropout is between them.
     """
 
     def __init__(
@@ -62,8 +62,11 @@ class LSTM(torch.nn.LSTM):
         data = frames.data if isinstance(frames, PackedSequence) else frames
         dtype = self._native_dtype(data)
         if dtype is None or self._is_for_onednn(frames):
-            with _autocast_where_it_works(data.device):
+            if _autocast_works(data.device):
                 return super().forward(frames, state)
+            with torch.autocast(data.device.type, enabled=False):
+                state = None if state is None else tuple(s.to(self.weight_hh_l0.dtype) for s in state)
+                return super().forward(frames.to(self.weight_hh_l0.dtype), state)
         if isinstance(frames, PackedSequence):
             return self._packed(frames, state, dtype)
         if frames.dim() == 2:
@@ -84,8 +87,11 @@ class LSTM(torch.nn.LSTM):
         """
         dtype = self._native_dtype(frames)
         if dtype is None:
-            with _autocast_where_it_works(frames.device):
-                return self._layers(frames, _reversal(lengths, frames))
+            reversal = _reversal(lengths, frames)
+            if _autocast_works(frames.device):
+                return self._layers(frames, reversal)
+            with torch.autocast(frames.device.type, enabled=False):
+                return self._layers(frames.to(self.weight_hh_l0.dtype), reversal)
         lengths = lengths.to(frames.device, torch.int64, non_blocking=True)
         hidden = _without_padding(frames.transpose(0, 1), lengths).to(dtype)
         return self._stack(hidden, lengths, None)[0].transpose(0, 1)
@@ -97,13 +103,15 @@ class LSTM(torch.nn.LSTM):
         kind, weights = frames.device.type, self.weight_hh_l0.dtype
         on_cpu, on_gpu = kind == "cpu", kind == "cuda" and is_built()
         cast = torch.get_autocast_dtype(kind) if (on_cpu or on_gpu) and torch.is_autocast_enabled(kind) else None
+        if on_gpu and cast == frames.dtype == weights:
+            cast = None  # it changes nothing
         on_hopper = on_gpu and can_launch(frames.device, self.hidden_size, 1 + self.bidirectional)
-        dtype = None
+        dtype, floats = None, (torch.float32, torch.float16, torch.bfloat16)
         if cast is None and frames.dtype == weights and weights in (torch.float32, torch.bfloat16):
             dtype = weights if on_gpu or (on_cpu and weights == torch.float32) else None
         elif cast == torch.bfloat16 and on_cpu and frames.dtype == weights == torch.float32:
             dtype = torch.float32
-        elif cast == torch.bfloat16 and on_hopper:
+        elif cast == torch.bfloat16 and on_hopper and frames.dtype in floats and weights in floats:
             dtype = torch.bfloat16
         if self.backend == "native" and dtype is None:
             raise TypeError(
@@ -153,7 +161,9 @@ class LSTM(torch.nn.LSTM):
                 raise RuntimeError(f"Expected {name} size {shape}, got {tuple(tensor.shape)}")  # torch's own words
         h_0, c_0 = state[0].to(hidden.dtype), state[1].float()
         last, at_once = [], self._layers_at_once(hidden)
-        with _autocast_of_native(hidden.device):
+        # On a GPU all has been cast.
+        cast = hidden.device.type == "cpu" and torch.is_autocast_enabled("cpu") and CPU_HAS_BF16
+        with torch.autocast(hidden.device.type, torch.bfloat16, enabled=cast):
             for first in range(0, self.num_layers, at_once):
                 layers = range(first, min(first + at_once, self.num_layers))
                 own = slice(layers.start * directions, layers.stop * directions)
@@ -192,6 +202,8 @@ class LSTM(torch.nn.LSTM):
         dropout = self.training and self.dropout
         if not frames.is_cuda or frames.dtype != torch.bfloat16 or self.bidirectional or dropout or not frames.numel():
             return 1
+        if len(frames) > kernels.LSTM_MOST_FRAMES:
+            return 1
         return max(1, most_layers(frames.device, self.hidden_size, self.num_layers))
 
     def _layers(self, hidden: Tensor, reverse: Tensor) -> Tensor:
@@ -211,23 +223,17 @@ class LSTM(torch.nn.LSTM):
         return torch.lstm(frames, (zeros, zeros), weights, True, 1, 0.0, self.training, False, True)[0]
 
 
-def _autocast_where_it_works(device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """A processor without bf16 instructions has no bf16 LSTM in torch (2.13: RuntimeError from oneDNN): fp32 there.
+def _autocast_works(device: torch.device) -> bool:
+    """Whether torch's LSTM does what autocast asks for; where not, it gets float32.
 
-    On a GPU autocast to bf16 makes cuDNN's LSTM compute in float16 (torch 2.11), in which small gradients vanish unless
-    the loss is scaled: those of the first of five layers were off by 94 %. Float32 there, too, which was faster.
+    A processor without bf16 instructions has no bf16 LSTM in torch (2.13: RuntimeError from oneDNN). On a GPU autocast
+    to bf16 makes cuDNN's LSTM compute in float16 (torch 2.11), in which small gradients vanish unless the loss is
+    scaled: those of the first of five layers were off by 94 %. Float32, or TF32 where torch allows it, was faster, too.
     """
     kind = device.type
     if kind == "cuda":
-        works = not torch.is_autocast_enabled(kind) or torch.get_autocast_dtype(kind) != torch.bfloat16
-    else:
-        works = kind != "cpu" or CPU_HAS_BF16
-    return contextlib.nullcontext() if works else torch.autocast(kind, enabled=False)
-
-
-def _autocast_of_native(device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """On a GPU all tensors have been cast."""
-    return torch.autocast("cuda", enabled=False) if device.type == "cuda" else _autocast_where_it_works(device)
+        return not torch.is_autocast_enabled(kind) or torch.get_autocast_dtype(kind) != torch.bfloat16
+    return kind != "cpu" or CPU_HAS_BF16
 
 
 def _inside(num_frames: int, lengths: Tensor) -> Tensor:

@@ -155,7 +155,7 @@ def finish_gradients(
     """Fill the gradients that are products of those of projected, on any device, without waiting for it."""
     frames, batch, _ = output.shape
     units = h_0.shape[2]
-    sequences, empty = torch.arange(batch, device=lengths.device), lengths == 0
+    sequences, empty = torch.arange(batch, device=lengths.device), lengths <= 0
     for d, d_gates in enumerate(d_projected):
         h = output[:, :, d * units : (d + 1) * units].reshape(frames * batch, units)
         rows = d_gates.reshape(frames * batch, 4 * units)

@@ -20,7 +20,6 @@ Way = Literal["hopper", "persistent", "steps"]
 # addresses of a layer's tensors (LstmCudaForward or LstmCudaBackward), whether backwards in time, first step, steps
 Part = tuple[tuple[int, ...], bool, int, int]
 Sizes = tuple[int, int, int, int]  # frames, batch, units, directions
-_MOST_FRAMES = 1 << 20  # less one, of the kernels for all frames
 
 
 def forward(
@@ -125,17 +124,21 @@ def launch(sizes: Sizes, lengths: Tensor, parts: list[Part], backward: bool, til
 
     tile: how many sequences are multiplied together; 0: the best.
     """
-    tile, scratch_bytes = _plan(lengths.device.index, *sizes[1:3], len(parts), backward, tile)
+    planned, scratch_bytes = _plan(lengths.device.index, *sizes[1:3], len(parts), backward, tile)
+    if not planned:
+        raise ValueError(f"no kernel for {len(parts)} parts of {sizes[2]} units in tiles of {tile or 'any size'} here")
     scratch = torch.empty(scratch_bytes, dtype=torch.uint8, device=lengths.device)
     run = cuda.kernels.lstm_hopper_backward if backward else cuda.kernels.lstm_hopper_forward
-    run(*cuda.place(lengths.device), sizes, lengths.data_ptr(), parts, tile, scratch.data_ptr())
+    run(*cuda.place(lengths.device), sizes, lengths.data_ptr(), parts, planned, scratch.data_ptr(), scratch_bytes)
 
 
 @functools.lru_cache(maxsize=1024)
 def _plan(device: int, batch: int, units: int, parts: int, backward: bool, tile: int) -> tuple[int, int]:
-    """Of any number of frames: tile, 0 if it cannot run, and bytes of scratch. The driver takes its time to say."""
-    tile, *_, scratch_bytes = cuda.kernels.lstm_hopper_plan(device, (1, batch, units, 1), parts, backward, tile)
-    return tile, scratch_bytes
+    """Of any number of frames: tile, 0 if it cannot run, and bytes of scratch.
+
+    The driver takes its time to say how many clusters of each tile fit; a launch asks about its own tile alone.
+    """
+    return cuda.kernels.lstm_hopper_plan(device, (1, batch, units, 1), parts, backward, tile)
 
 
 def aligned(tensor: Tensor) -> Tensor:
@@ -148,7 +151,7 @@ def _way(tensor: Tensor, sizes: Sizes, backward: bool) -> Way:
     if tensor.dtype != torch.bfloat16:
         return "steps"
     device, (frames, *layer) = tensor.device.index, sizes
-    if 0 < frames < _MOST_FRAMES and _plan(device, *layer, backward, 0)[0]:
+    if 0 < frames <= cuda.kernels.LSTM_MOST_FRAMES and _plan(device, *layer, backward, 0)[0]:
         return "hopper"
     return "persistent" if cuda.kernels.lstm_plan(device, sizes, backward)[0] else "steps"
 

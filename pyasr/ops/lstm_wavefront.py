@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyasr.ops import lstm_cuda
+from pyasr.ops import cuda, lstm_cuda
 from pyasr.ops.lstm import finish_gradients
 
 # Frames whose time a launch and the input products' start take: what sets the length of stretches.
@@ -39,8 +39,11 @@ def lstm_wavefront(
 
     frames: (T, N, D), T and N not 0. weight_ih: for each layer (4 H, D or H), weight_hh: (4 H, H), bias: (4 H,), the
     sum of torch's two. h_0, c_0: (L, N, H). All bfloat16 on one GPU, but c_0 and c float32. lengths: int64 (N,), as
-    `pyasr.ops.lstm.lstm_recurrence` takes them. Differentiable once in all but lengths.
+    `pyasr.ops.lstm.lstm_recurrence` takes them; what lies in frames behind a sequence's end has to be finite.
+    Differentiable once in all but lengths. TypeError for another dtype, ValueError for another device or shape, or
+    where there is no such kernel.
     """
+    _check(frames, weight_ih, weight_hh, bias, h_0, c_0, lengths)
     tensors = [frames, *weight_ih, *weight_hh, *bias, h_0, c_0]
     save = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
     return _forward(frames, weight_ih, weight_hh, bias, h_0, c_0, lengths, save)[:3]
@@ -203,6 +206,33 @@ def _differentiate(ctx: Any, d_output: Tensor | None, d_h_n: Tensor | None, d_c_
 _forward.register_autograd(_differentiate, setup_context=_save)
 
 
+def _check(
+    frames: Tensor,
+    weight_ih: list[Tensor],
+    weight_hh: list[Tensor],
+    bias: list[Tensor],
+    h_0: Tensor,
+    c_0: Tensor,
+    lengths: Tensor,
+) -> None:
+    (_, batch, size), units, half = frames.shape, weight_hh[0].shape[1], torch.bfloat16
+    state = (len(weight_hh), batch, units)
+    expected = [("frames", frames, half, frames.shape), ("lengths", lengths, torch.int64, (batch,))]
+    expected += [("h_0", h_0, half, state), ("c_0", c_0, torch.float32, state)]
+    for layer, (w_ih, w_hh, b) in enumerate(zip(weight_ih, weight_hh, bias, strict=True)):
+        expected += [
+            (f"weight_ih[{layer}]", w_ih, half, (4 * units, units if layer else size)),
+            (f"weight_hh[{layer}]", w_hh, half, (4 * units, units)),
+            (f"bias[{layer}]", b, half, (4 * units,)),
+        ]
+    for name, tensor, dtype, shape in expected:
+        if tensor.dtype != dtype:
+            raise TypeError(f"{name} is {tensor.dtype}, not {dtype}")
+        if tuple(tensor.shape) != tuple(shape):
+            raise ValueError(f"{name} has the shape {tuple(tensor.shape)}, not {tuple(shape)}")
+        cuda.check_device(name, tensor, like=frames.device)
+
+
 def _stretch(layers: int, num_frames: int) -> int:
     """Frames of a stretch: short, so that the last layers begin and the first ones end soon, but few of them."""
     return max(1, round((_FRAMES_OF_A_LAUNCH * num_frames / max(layers - 1, 1)) ** 0.5))
@@ -216,6 +246,6 @@ def _schedule(layers: int, num_frames: int, stretch: int) -> Iterator[list[tuple
         yield [(n, firsts[step - n], min(stretch, num_frames - firsts[step - n])) for n in running]
 
 
-def _at_frame_0(stretch: Tensor, first: int, batch: int) -> int:
+def _at_frame_0(rows: Tensor, first: int, batch: int) -> int:
     """Where frame 0 would be, of rows that begin at frame `first`: kernels count frames from 0."""
-    return stretch.data_ptr() - first * batch * stretch.shape[1] * stretch.element_size()
+    return rows.data_ptr() - first * batch * rows.shape[1] * rows.element_size()

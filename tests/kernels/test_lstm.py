@@ -288,6 +288,10 @@ def test_bfloat16_on_a_gpu_errs_at_most_twice_as_far_as_torch(units, frames, bat
         assert (a - e).abs().max() <= limit, (tuple(e.shape), (a - e).abs().max(), limit)
 
 
+def has_wgmma():
+    return torch.cuda.get_device_capability() == (9, 0)
+
+
 def run_on_gpu(way, tile, inputs, lengths):
     """Results, what is kept for the backward pass, and gradients; what is not written is NaN."""
     projected, weights, h_0, c_0 = inputs
@@ -316,8 +320,7 @@ def test_one_kernel_does_what_steps_do(units, frames, batch, directions):
         sizes = (frames, batch, units, directions)
         if all(cuda.kernels.lstm_hopper_plan(0, sizes, directions, backward, tile)[0] for backward in (False, True)):
             ways.append(("hopper", tile))
-    on_hopper = torch.cuda.get_device_capability() == (9, 0)
-    assert len(ways) == (4 if on_hopper and units % 64 == 0 else 1)
+    assert len(ways) == (4 if has_wgmma() and units % 64 == 0 else 1)
     steps = run_on_gpu("steps", 0, inputs, lengths)
     for way in ways:
         for one, again, by_steps in zip(*(run_on_gpu(*way, inputs, lengths) for _ in range(2)), steps):
@@ -339,6 +342,22 @@ def test_a_wavefront_computes_every_frame_once_and_after_what_it_follows_from():
         assert done == {(layer, t) for layer in range(layers) for t in range(frames)}
 
 
+def test_a_wavefront_refuses_what_its_kernels_would_misread():
+    half, batch, units = torch.bfloat16, 3, 8
+    weights = [[torch.zeros(32, 5, dtype=half)], [torch.zeros(32, 8, dtype=half)], [torch.zeros(32, dtype=half)]]
+    frames, h_0, c_0 = (torch.zeros(*s) for s in ((4, batch, 5), (1, batch, units), (1, batch, units)))
+    good = [frames.to(half), *weights, h_0.to(half), c_0, torch.full((batch,), 4)]
+    for place, wrong, error, text in (
+        (0, frames, TypeError, r"frames is torch\.float32"),
+        (5, c_0.to(half), TypeError, r"c_0 is torch\.bfloat16"),
+        (4, h_0.to(half)[:, :2], ValueError, r"h_0 has the shape \(1, 2, 8\), not \(1, 3, 8\)"),
+        (6, torch.full((batch,), 4, dtype=torch.int32), TypeError, r"lengths is torch\.int32"),
+        (3, [torch.zeros(8, dtype=half)], ValueError, r"bias\[0\] has the shape \(8,\), not \(32,\)"),
+    ):
+        with pytest.raises(error, match=text):
+            lstm_wavefront.lstm_wavefront(*[wrong if i == place else x for i, x in enumerate(good)])
+
+
 @on_gpu
 @pytest.mark.parametrize(
     "units, layers, frames, batch", [(64, 3, 50, 5), (128, 9, 7, 20), (768, 5, 21, 70), (768, 2, 1, 1)]
@@ -346,7 +365,7 @@ def test_a_wavefront_computes_every_frame_once_and_after_what_it_follows_from():
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_wavefront_errs_at_most_twice_as_far_as_torch(units, layers, frames, batch, whole):
     torch.manual_seed(0)
-    if lstm_wavefront.most_layers(torch.device("cuda", 0), units, 2) < 2:
+    if not has_wgmma():
         pytest.skip("a GPU without wgmma")
     exact = torch.nn.LSTM(24, units, layers, batch_first=True).bfloat16().double()
     ours = LSTM(24, units, layers, backend="native").to("cuda", torch.bfloat16)
@@ -382,7 +401,7 @@ def test_a_wavefront_errs_at_most_twice_as_far_as_torch(units, layers, frames, b
 def test_autocast_on_a_gpu_computes_in_bfloat16_where_wgmma_is(layers, bidirectional):
     torch.manual_seed(0)
     lstm = LSTM(24, 64, layers, bidirectional).cuda()
-    if not lstm_cuda.can_launch(torch.device("cuda", 0), 64, 2):
+    if not has_wgmma():
         pytest.skip("a GPU without wgmma")
     frames, lengths = torch.randn(6, 20, 24, device="cuda"), torch.tensor([20, 3, 7, 20, 1, 13])
     found = []
@@ -408,7 +427,7 @@ def test_autocast_on_a_gpu_computes_in_bfloat16_where_wgmma_is(layers, bidirecti
 def test_torch_compile_takes_a_wavefront_whole():
     torch.manual_seed(0)
     lstm = LSTM(24, 64, 3, backend="native").to("cuda", torch.bfloat16)
-    if not lstm_cuda.can_launch(torch.device("cuda", 0), 64, 3):
+    if not has_wgmma():
         pytest.skip("a GPU without wgmma")
     frames = torch.randn(6, 20, 24, device="cuda", dtype=torch.bfloat16)
     with torch._dynamo.config.patch(allow_rnn=True):

@@ -98,12 +98,12 @@ void PersistentBackward(int device, Address stream, const Sizes& sizes, Address 
                          StreamOf(stream));
 }
 
-// tile, tiles, groups, slices, scratch bytes; tile 0: the kernel for Hopper cannot run.
+// tile and scratch bytes; tile 0: the kernel for Hopper cannot run.
 py::tuple HopperPlan(int device, const Sizes& sizes, int64_t parts, bool backward, int tile) {
   const CudaDeviceGuard guard(device);
   const LstmHopperPlan plan = backward ? PlanLstmHopperBackward(ShapeOf(sizes), parts, tile)
                                        : PlanLstmHopperForward(ShapeOf(sizes), parts, tile);
-  return py::make_tuple(plan.tile, plan.tiles, plan.groups, plan.slices, plan.scratch_bytes);
+  return py::make_tuple(plan.tile, plan.scratch_bytes);
 }
 
 // addresses, reverse, first, count: LstmPart
@@ -121,19 +121,19 @@ std::vector<LstmPart<Tensors>> PartsOf(const LstmShape& shape, const std::vector
 }
 
 void HopperForward(int device, Address stream, const Sizes& sizes, Address lengths, const std::vector<PartOf>& parts,
-                   int tile, Address scratch) {
+                   int tile, Address scratch, int64_t scratch_bytes) {
   const LstmShape shape = ShapeOf(sizes);
   const CudaDeviceGuard guard(device);
   LstmHopperForward(shape, Pointer<const int64_t>(lengths), PartsOf<LstmCudaForward>(shape, parts, ForwardOf), tile,
-                    Pointer<void>(scratch), StreamOf(stream));
+                    Pointer<void>(scratch), scratch_bytes, StreamOf(stream));
 }
 
 void HopperBackward(int device, Address stream, const Sizes& sizes, Address lengths, const std::vector<PartOf>& parts,
-                    int tile, Address scratch) {
+                    int tile, Address scratch, int64_t scratch_bytes) {
   const LstmShape shape = ShapeOf(sizes);
   const CudaDeviceGuard guard(device);
   LstmHopperBackward(shape, Pointer<const int64_t>(lengths), PartsOf<LstmCudaBackward>(shape, parts, BackwardOf), tile,
-                     Pointer<void>(scratch), StreamOf(stream));
+                     Pointer<void>(scratch), scratch_bytes, StreamOf(stream));
 }
 
 }  // namespace
@@ -147,7 +147,7 @@ void BindLstmCuda(py::module_& m) {
   m.def("lstm_plan", &Plan, py::arg("device"), py::arg("sizes"), py::arg("backward"));
   m.def("lstm_persistent_forward", &PersistentForward);
   m.def("lstm_persistent_backward", &PersistentBackward);
-  m.attr("LSTM_MOST_PARTS") = kLstmMostParts;
+  m.attr("LSTM_MOST_FRAMES") = kLstmMostFrames;
   m.def("lstm_hopper_plan", &HopperPlan, py::arg("device"), py::arg("sizes"), py::arg("parts"), py::arg("backward"),
         py::arg("tile") = 0);
   m.def("lstm_hopper_forward", &HopperForward);

@@ -180,6 +180,21 @@ def test_without_bf16_instructions_autocast_changes_nothing(monkeypatch):
     assert torch.equal(inside, ours(frames)[0])
 
 
+def test_where_autocast_does_not_work_what_it_has_rounded_is_taken(monkeypatch):
+    monkeypatch.setattr("pyasr.nn.lstm.CPU_HAS_BF16", False)
+    lstm = LSTM(5, 12, 2, True, backend="torch")
+    frames, lengths, state = torch.randn(2, 4, 5).bfloat16(), torch.tensor([4, 2]), torch.randn(2, 4, 2, 12).bfloat16()
+    packed = torch.nn.utils.rnn.pack_padded_sequence(frames, lengths, batch_first=True)
+
+    def results(of):
+        return [lstm(of(frames), tuple(of(state)))[0], lstm.padded(of(frames), lengths)[0], lstm(of(packed))[0].data]
+
+    with torch.autocast("cpu", torch.bfloat16):
+        found = results(lambda x: x)
+    for a, b in zip(found, results(lambda x: x.to(torch.float32))):
+        assert torch.equal(a, b)
+
+
 def test_autocast_to_float16_is_left_to_torch():
     ours, _ = both()
     with torch.autocast("cpu", torch.float16), pytest.raises(TypeError, match=r"under autocast to torch\.float16"):
