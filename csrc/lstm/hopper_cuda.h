@@ -160,6 +160,21 @@ __device__ __forceinline__ void ForSums(const float (&d)[kTile / 2], const F& vi
   }
 }
 
+// By the multipliers: the sums of `tiles` tiles, one after the other, when those before have been read.
+// give(row of the tile, column, sum and the sum of the next column), for this thread's; then given().
+template <int kTile, typename Give, typename Given>
+__device__ __forceinline__ void MultiplyTiles(Shared<kTile>& shared, const OwnWeights<kTile>& own, int chunks,
+                                              int tiles, const Give& give, const Given& given) {
+  unsigned piece = 0;
+  for (int number = 0; number < tiles; ++number) {
+    float sums[kTile / 2];
+    MultiplyTile<kTile>(shared, own, chunks, &piece, sums);
+    WaitAt(&shared.sums_free, number % 2 ^ 1);
+    ForSums<kTile>(sums, give);
+    given();
+  }
+}
+
 // --- between blocks ---
 
 // By one thread of the ring's warp: the pieces of one tile, `bytes` in all from `pieces` on.
@@ -208,11 +223,21 @@ struct CellsOf {
   static constexpr int kOf = kTile >= 32 ? 8 : 4;
   static constexpr int kPerRow = kUnits / kOf, kRowsAtOnce = kCellThreads / kPerRow, kPasses = kTile / kRowsAtOnce;
   int row, column;  // of the first pass, in the tile and among the block's units
+  int unit;
+  int sequence;         // of the first tile and pass
+  int places[kPasses];  // of the units in a tile's pieces
 
-  __device__ CellsOf() {
+  // By the cell threads, of a block (x, y, z) with units kUnits x on and sequences `rows` y on.
+  __device__ explicit CellsOf(int rows) {
     const int thread = static_cast<int>(threadIdx.x) - kMultipliers;
     row = thread / kPerRow, column = thread % kPerRow * kOf;
+    unit = static_cast<int>(blockIdx.x) * kUnits + column;
+    sequence = static_cast<int>(blockIdx.y) * rows + row;
+    for (int pass = 0; pass < kPasses; ++pass) {
+      places[pass] = unit / kChunk * kTile * kChunk + Swizzled(row + pass * kRowsAtOnce, unit % kChunk);
+    }
   }
+  __device__ int Sequence(int tile, int pass) const { return sequence + tile * kTile + pass * kRowsAtOnce; }
   // Where the sums of a gate begin in shared memory.
   __device__ int Sum(int pass, int gate) const {
     return (row + pass * kRowsAtOnce) * kSumsWidth + gate * kUnits + column;

@@ -19,26 +19,19 @@ __device__ __forceinline__ void ComputeCells(const LstmShape& shape, const int64
                                              Shared<kTile>& shared) {
   using Own = CellsOf<kTile>;
   constexpr int kOf = Own::kOf, kPasses = Own::kPasses;
-  const Own own;
+  const Own own(plan.rows);
   const LstmCudaBackward& d = part.tensors;
   const int frames = static_cast<int>(shape.frames), batch = static_cast<int>(shape.batch);
-  const int units = static_cast<int>(shape.units), unit = static_cast<int>(blockIdx.x) * kUnits + own.column;
+  const int units = static_cast<int>(shape.units), unit = own.unit;
   const LstmClock clock{frames, part.reverse};
   // How many sequences there are for this thread: none where the last cluster has more units than the layer.
   const int end_row = unit < units ? batch : 0, end = part.first + part.count;
-  const auto row_of = [&](int tile, int pass) {
-    return static_cast<int>(blockIdx.y) * plan.rows + tile * kTile + own.row + pass * Own::kRowsAtOnce;
-  };
   const int gate_size = units * kTile;  // of a tile
-  int place[kPasses];                   // of the units in a tile's pieces
-  for (int pass = 0; pass < kPasses; ++pass) {
-    place[pass] = unit / kChunk * kTile * kChunk + Swizzled(own.row + pass * Own::kRowsAtOnce, unit % kChunk);
-  }
 
   for (int tile = 0; tile < plan.tiles; ++tile) {  // the gradients of the frame behind
 #pragma unroll
     for (int pass = 0; pass < kPasses; ++pass) {
-      const int n = row_of(tile, pass);
+      const int n = own.Sequence(tile, pass);
       if (n >= end_row) continue;
       const int64_t state = static_cast<int64_t>(n) * units + unit;
       if (end == frames) Store(d.d_first_cell, state, LoadFloats<kOf>(d.d_last_cell, state));
@@ -48,7 +41,7 @@ __device__ __forceinline__ void ComputeCells(const LstmShape& shape, const int64
         if (end < frames) {
           behind = LoadHalves<kOf>(d.d_projected, ((clock.At(end) * batch + n) * 4 + gate) * units + unit);
         }
-        Store(space.Tile(0, tile), gate * gate_size + place[pass], behind);
+        Store(space.Tile(0, tile), gate * gate_size + own.places[pass], behind);
       }
     }
   }
@@ -65,7 +58,7 @@ __device__ __forceinline__ void ComputeCells(const LstmShape& shape, const int64
       int length[kPasses];
 #pragma unroll
       for (int pass = 0; pass < kPasses; ++pass) {
-        const int n = row_of(tile, pass);
+        const int n = own.Sequence(tile, pass);
         length[pass] = -1;
         if (n >= end_row) continue;
         const int64_t row = t * batch + n, state = static_cast<int64_t>(n) * units + unit;
@@ -84,7 +77,7 @@ __device__ __forceinline__ void ComputeCells(const LstmShape& shape, const int64
       const int next_tile = tile + 1 < plan.tiles ? tile + 1 : 0, next_step = end - 1 - done - (next_tile == 0);
 #pragma unroll
       for (int pass = 0; pass < kPasses; ++pass) {
-        const int n = row_of(next_tile, pass);
+        const int n = own.Sequence(next_tile, pass);
         if (n >= end_row || next_step < part.first) continue;
         const int64_t row = clock.At(next_step) * batch + n;
 #pragma unroll
@@ -96,7 +89,7 @@ __device__ __forceinline__ void ComputeCells(const LstmShape& shape, const int64
       Halves<kOf> d_gates[kPasses][4];
 #pragma unroll
       for (int pass = 0; pass < kPasses; ++pass) {
-        const int n = row_of(tile, pass);
+        const int n = own.Sequence(tile, pass);
         const int64_t state = static_cast<int64_t>(n) * units + unit;
         float d_hidden[kOf];
         Floats<kOf> sums[4];
@@ -129,7 +122,7 @@ __device__ __forceinline__ void ComputeCells(const LstmShape& shape, const int64
         if (n >= end_row) continue;
 #pragma unroll
         for (int gate = 0; gate < 4; ++gate) {
-          Store(space.Tile((done + 1) % 2, tile), gate * gate_size + place[pass], d_gates[pass][gate]);
+          Store(space.Tile((done + 1) % 2, tile), gate * gate_size + own.places[pass], d_gates[pass][gate]);
         }
       }
       CountWritten(&shared.written, 1);
@@ -137,7 +130,7 @@ __device__ __forceinline__ void ComputeCells(const LstmShape& shape, const int64
       ArriveAtCluster(&shared.sums_free, kClusterBlocks);
 #pragma unroll
       for (int pass = 0; pass < kPasses; ++pass) {
-        const int n = row_of(tile, pass);
+        const int n = own.Sequence(tile, pass);
         if (n >= end_row) continue;
 #pragma unroll
         for (int gate = 0; gate < 4; ++gate) {
@@ -189,16 +182,13 @@ __global__ void __launch_bounds__(kThreads, 1)
     ComputeCells<kTile>(shape, lengths, plan, part, space, shared);
   } else {
     TakeRegisters<kMultiplierRegisters>();
-    unsigned piece = 0;
-    for (int number = 0; number < part.count * plan.tiles; ++number) {
-      float sums[kTile / 2];
-      MultiplyTile<kTile>(shared, own, chunks, &piece, sums);
-      WaitAt(&shared.sums_free, number % 2 ^ 1);
-      ForSums<kTile>(sums, [&](int row, int column, float2 two) {
-        SendToBlock(shared.sums + row * kSumsWidth + gate * kUnits + column % kUnits, &shared.sums_full,
-                    column / kUnits, two);
-      });
-    }
+    MultiplyTiles<kTile>(
+        shared, own, chunks, part.count * plan.tiles,
+        [&](int row, int column, float2 two) {
+          SendToBlock(shared.sums + row * kSumsWidth + gate * kUnits + column % kUnits, &shared.sums_full,
+                      column / kUnits, two);
+        },
+        [] {});
   }
   __syncwarp();
   SyncCluster();  // others may still write here

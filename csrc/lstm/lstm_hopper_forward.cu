@@ -15,30 +15,23 @@ __device__ __forceinline__ void ComputeCells(const LstmShape& shape, const int64
                                              Shared<kTile>& shared) {
   using Own = CellsOf<kTile>;
   constexpr int kOf = Own::kOf, kPasses = Own::kPasses;
-  const Own own;
+  const Own own(plan.rows);
   const LstmCudaForward& d = part.tensors;
   const int frames = static_cast<int>(shape.frames), batch = static_cast<int>(shape.batch);
-  const int units = static_cast<int>(shape.units), unit = static_cast<int>(blockIdx.x) * kUnits + own.column;
+  const int units = static_cast<int>(shape.units), unit = own.unit;
   const LstmClock clock{frames, part.reverse};
-  const auto row_of = [&](int tile, int pass) {
-    return static_cast<int>(blockIdx.y) * plan.rows + tile * kTile + own.row + pass * Own::kRowsAtOnce;
-  };
-  int place[kPasses];  // of the units in a tile's pieces
-  for (int pass = 0; pass < kPasses; ++pass) {
-    place[pass] = unit / kChunk * kTile * kChunk + Swizzled(own.row + pass * Own::kRowsAtOnce, unit % kChunk);
-  }
 
   for (int tile = 0; tile < plan.tiles; ++tile) {
 #pragma unroll
     for (int pass = 0; pass < kPasses; ++pass) {
-      const int n = row_of(tile, pass);
+      const int n = own.Sequence(tile, pass);
       if (n >= batch) continue;
       const int64_t state = static_cast<int64_t>(n) * units + unit;
       if (part.first == 0) {
         Store(d.last_state, state, LoadHalves<kOf>(d.first_state, state));
         Store(d.last_cell, state, LoadFloats<kOf>(d.first_cell, state));
       }
-      Store(space.Tile(0, tile), place[pass], LoadHalves<kOf>(d.last_state, state));
+      Store(space.Tile(0, tile), own.places[pass], LoadHalves<kOf>(d.last_state, state));
     }
   }
   SyncCellThreads();
@@ -53,7 +46,7 @@ __device__ __forceinline__ void ComputeCells(const LstmShape& shape, const int64
       int length[kPasses];
 #pragma unroll
       for (int pass = 0; pass < kPasses; ++pass) {
-        const int n = row_of(tile, pass);
+        const int n = own.Sequence(tile, pass);
         length[pass] = -1;
         if (n >= batch) continue;
         length[pass] = static_cast<int>(LengthOf(lengths, n, frames));
@@ -68,7 +61,7 @@ __device__ __forceinline__ void ComputeCells(const LstmShape& shape, const int64
       const int next_tile = tile + 1 < plan.tiles ? tile + 1 : 0, next_step = part.first + done + (next_tile == 0);
 #pragma unroll
       for (int pass = 0; pass < kPasses; ++pass) {
-        const int n = row_of(next_tile, pass);
+        const int n = own.Sequence(next_tile, pass);
         if (n >= batch || next_step >= part.first + part.count) continue;
 #pragma unroll
         for (int gate = 0; gate < 4; ++gate) {
@@ -79,7 +72,7 @@ __device__ __forceinline__ void ComputeCells(const LstmShape& shape, const int64
       Halves<kOf> output[kPasses], gates[kPasses][4];
 #pragma unroll
       for (int pass = 0; pass < kPasses; ++pass) {
-        const int n = row_of(tile, pass);
+        const int n = own.Sequence(tile, pass);
         if (n >= batch) continue;
         if (t < length[pass]) {
           Floats<kOf> sums[4];
@@ -96,10 +89,10 @@ __device__ __forceinline__ void ComputeCells(const LstmShape& shape, const int64
 #pragma unroll
             for (int gate = 0; gate < 4; ++gate) gates[pass][gate].Set(i, result.gates[gate]);
           }
-          Store(space.Tile((done + 1) % 2, tile), place[pass], output[pass]);
+          Store(space.Tile((done + 1) % 2, tile), own.places[pass], output[pass]);
         } else {  // the state stays, for a reverse direction that has not begun
           output[pass] = {};
-          Store(space.Tile((done + 1) % 2, tile), place[pass],
+          Store(space.Tile((done + 1) % 2, tile), own.places[pass],
                 LoadHalves<kOf>(d.last_state, static_cast<int64_t>(n) * units + unit));
         }
       }
@@ -108,7 +101,7 @@ __device__ __forceinline__ void ComputeCells(const LstmShape& shape, const int64
       ArriveOfWarp(&shared.sums_free);
 #pragma unroll
       for (int pass = 0; pass < kPasses; ++pass) {
-        const int n = row_of(tile, pass);
+        const int n = own.Sequence(tile, pass);
         if (n >= batch) continue;
         const int64_t row = static_cast<int64_t>(t) * batch + n, state = static_cast<int64_t>(n) * units + unit;
         Store(d.output, row * shape.directions * units + unit, output[pass]);
@@ -159,16 +152,12 @@ __global__ void __launch_bounds__(kThreads, 1)
     ComputeCells<kTile>(shape, lengths, plan, part, space, shared);
   } else {
     TakeRegisters<kMultiplierRegisters>();
-    unsigned piece = 0;
-    for (int number = 0; number < part.count * plan.tiles; ++number) {
-      float sums[kTile / 2];
-      MultiplyTile<kTile>(shared, own, chunks, &piece, sums);
-      WaitAt(&shared.sums_free, number % 2 ^ 1);
-      ForSums<kTile>(sums, [&](int row, int column, float2 two) {
-        *reinterpret_cast<float2*>(shared.sums + row * kSumsWidth + column) = two;
-      });
-      ArriveOfWarp(&shared.sums_full);
-    }
+    MultiplyTiles<kTile>(
+        shared, own, chunks, part.count * plan.tiles,
+        [&](int row, int column, float2 two) {
+          *reinterpret_cast<float2*>(shared.sums + row * kSumsWidth + column) = two;
+        },
+        [&] { ArriveOfWarp(&shared.sums_full); });
   }
 }
 

@@ -120,20 +120,14 @@ std::vector<LstmPart<Tensors>> PartsOf(const LstmShape& shape, const std::vector
   return parts;
 }
 
-void HopperForward(int device, Address stream, const Sizes& sizes, Address lengths, const std::vector<PartOf>& parts,
-                   int tile, Address scratch, int64_t scratch_bytes) {
+// LstmHopperForward or LstmHopperBackward.
+template <typename Tensors, Tensors (*kTensorsOf)(const Addresses&), auto kLaunch>
+void Hopper(int device, Address stream, const Sizes& sizes, Address lengths, const std::vector<PartOf>& parts, int tile,
+            Address scratch, int64_t scratch_bytes) {
   const LstmShape shape = ShapeOf(sizes);
   const CudaDeviceGuard guard(device);
-  LstmHopperForward(shape, Pointer<const int64_t>(lengths), PartsOf<LstmCudaForward>(shape, parts, ForwardOf), tile,
-                    Pointer<void>(scratch), scratch_bytes, StreamOf(stream));
-}
-
-void HopperBackward(int device, Address stream, const Sizes& sizes, Address lengths, const std::vector<PartOf>& parts,
-                    int tile, Address scratch, int64_t scratch_bytes) {
-  const LstmShape shape = ShapeOf(sizes);
-  const CudaDeviceGuard guard(device);
-  LstmHopperBackward(shape, Pointer<const int64_t>(lengths), PartsOf<LstmCudaBackward>(shape, parts, BackwardOf), tile,
-                     Pointer<void>(scratch), scratch_bytes, StreamOf(stream));
+  kLaunch(shape, Pointer<const int64_t>(lengths), PartsOf<Tensors>(shape, parts, kTensorsOf), tile,
+          Pointer<void>(scratch), scratch_bytes, StreamOf(stream));
 }
 
 }  // namespace
@@ -150,8 +144,8 @@ void BindLstmCuda(py::module_& m) {
   m.attr("LSTM_MOST_FRAMES") = kLstmMostFrames;
   m.def("lstm_hopper_plan", &HopperPlan, py::arg("device"), py::arg("sizes"), py::arg("parts"), py::arg("backward"),
         py::arg("tile") = 0);
-  m.def("lstm_hopper_forward", &HopperForward);
-  m.def("lstm_hopper_backward", &HopperBackward);
+  m.def("lstm_hopper_forward", &Hopper<LstmCudaForward, ForwardOf, LstmHopperForward>);
+  m.def("lstm_hopper_backward", &Hopper<LstmCudaBackward, BackwardOf, LstmHopperBackward>);
 }
 
 }  // namespace pyasr
