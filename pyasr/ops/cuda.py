@@ -35,6 +35,13 @@ def check_device(name: str, tensor: torch.Tensor, like: torch.device | None = No
         raise ValueError(f"{name} is on {device}, others are on {like}")
 
 
+def check_tensor(name: str, tensor: torch.Tensor, dtype: torch.dtype, like: torch.device | None = None) -> None:
+    """TypeError for another dtype, as nothing is converted silently; ValueError for a device as in `check_device`."""
+    if tensor.dtype != dtype:
+        raise TypeError(f"{name} is {tensor.dtype}, not {dtype}")
+    check_device(name, tensor, like=like)
+
+
 def place(device: torch.device) -> tuple[int, int]:
     """The device's number and the handle of its current stream: the first arguments of every kernel."""
     return device.index, torch.cuda.current_stream(device).cuda_stream

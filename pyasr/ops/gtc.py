@@ -228,9 +228,7 @@ def _damaged(error: ValueError) -> NoReturn:
 def _checked(name: str, tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     if not isinstance(tensor, torch.Tensor):
         raise TypeError(f"{name} is a {type(tensor).__name__}, not a torch tensor")
-    if tensor.dtype != dtype:
-        raise TypeError(f"{name} is {tensor.dtype}, not {dtype}")
-    cuda.check_device(name, tensor)
+    cuda.check_tensor(name, tensor, dtype)
     if tensor.ndim != 1:
         raise ValueError(f"{name} has {tensor.ndim} dimensions, not 1")
     return tensor.detach()

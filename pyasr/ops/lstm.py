@@ -52,9 +52,7 @@ def lstm_recurrence(
     dtypes = {"lengths": torch.int64, "c_0": torch.float32}
     for name, tensor in tensors.items():
         dtype = dtypes.get(name, torch.bfloat16 if half else torch.float32)
-        if tensor.dtype != dtype:
-            raise TypeError(f"{name} is {tensor.dtype}, not {dtype}")
-        cuda.check_device(name, tensor, like=h_0.device)
+        cuda.check_tensor(name, tensor, dtype, like=h_0.device)
     if len(weight_hh) not in (1, 2) or len(projected) != len(weight_hh):
         raise ValueError(
             f"{len(projected)} projected inputs and {len(weight_hh)} recurrent weights, not 1 or 2 of each"

@@ -43,7 +43,7 @@ def lstm_wavefront(
     Differentiable once in all but lengths. TypeError for another dtype, ValueError for another device or shape, or
     where there is no such kernel.
     """
-    _check(frames, weight_ih, weight_hh, bias, h_0, c_0, lengths)
+    _check(frames, list(zip(weight_ih, weight_hh, bias, strict=True)), h_0, c_0, lengths)
     tensors = [frames, *weight_ih, *weight_hh, *bias, h_0, c_0]
     save = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
     return _forward(frames, weight_ih, weight_hh, bias, h_0, c_0, lengths, save)[:3]
@@ -207,30 +207,23 @@ _forward.register_autograd(_differentiate, setup_context=_save)
 
 
 def _check(
-    frames: Tensor,
-    weight_ih: list[Tensor],
-    weight_hh: list[Tensor],
-    bias: list[Tensor],
-    h_0: Tensor,
-    c_0: Tensor,
-    lengths: Tensor,
+    frames: Tensor, layers: list[tuple[Tensor, Tensor, Tensor]], h_0: Tensor, c_0: Tensor, lengths: Tensor
 ) -> None:
-    (_, batch, size), units, half = frames.shape, weight_hh[0].shape[1], torch.bfloat16
-    state = (len(weight_hh), batch, units)
+    """layers: weight_ih, weight_hh and bias of each."""
+    (_, batch, size), units, half = frames.shape, layers[0][1].shape[1], torch.bfloat16
+    state = (len(layers), batch, units)
     expected = [("frames", frames, half, frames.shape), ("lengths", lengths, torch.int64, (batch,))]
     expected += [("h_0", h_0, half, state), ("c_0", c_0, torch.float32, state)]
-    for layer, (w_ih, w_hh, b) in enumerate(zip(weight_ih, weight_hh, bias, strict=True)):
+    for layer, (w_ih, w_hh, b) in enumerate(layers):
         expected += [
             (f"weight_ih[{layer}]", w_ih, half, (4 * units, units if layer else size)),
             (f"weight_hh[{layer}]", w_hh, half, (4 * units, units)),
             (f"bias[{layer}]", b, half, (4 * units,)),
         ]
     for name, tensor, dtype, shape in expected:
-        if tensor.dtype != dtype:
-            raise TypeError(f"{name} is {tensor.dtype}, not {dtype}")
+        cuda.check_tensor(name, tensor, dtype, like=frames.device)
         if tuple(tensor.shape) != tuple(shape):
             raise ValueError(f"{name} has the shape {tuple(tensor.shape)}, not {tuple(shape)}")
-        cuda.check_device(name, tensor, like=frames.device)
 
 
 def _stretch(layers: int, num_frames: int) -> int:
